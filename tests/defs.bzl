@@ -1,0 +1,30 @@
+"""The tests of this project."""
+
+load("@rules_cc//cc:cc_test.bzl", "cc_test")
+load("//:defs.bzl", "TRACE_COPTS")
+load("//bazel:copts.bzl", "WARNINGS")
+
+def ftrace_test(name, srcs, deps = [], copts = [], traced = True, size = "small", **kwargs):
+    """A Catch2 program: its main comes from Catch2, its own functions are sites.
+
+    Args:
+      name: the target.
+      srcs: its files, <name>.tests.cpp by custom.
+      deps: beyond //:ftrace and Catch2; //:ftrace_trace for what makes text.
+      copts: beyond the warnings, which are errors.
+      traced: whether every function of srcs is a site.
+      size: as in cc_test.
+      **kwargs: as in cc_test.
+    """
+    cc_test(
+        name = name,
+        size = size,
+        srcs = srcs,
+        copts = WARNINGS + (TRACE_COPTS if traced else []) + copts,
+        linkstatic = True,  # else each cc_library is a shared object of its own
+        deps = depset([
+            "//:ftrace",
+            "@catch2//:catch2_main",
+        ] + deps).to_list(),
+        **kwargs
+    )
