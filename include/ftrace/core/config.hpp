@@ -10,27 +10,29 @@
 
 /// Makes one function traceable in a file that is compiled without -fpatchable-function-entry.
 ///
-/// gcc needs `noipa` beside the attribute: without the command-line flag its -fipa-ra stays on, and callers in
-/// the same file would keep values in registers that every ABI-conforming hook may overwrite.
+/// gcc needs `noipa` beside the attribute: without the command-line flag its -fipa-ra stays on, and
+/// callers in the same file would keep values in registers that every ABI-conforming hook may
+/// overwrite.
 #if defined(__clang__)
 #define FTRACE_TRACEABLE __attribute__((noinline, patchable_function_entry(5)))
 #else
 #define FTRACE_TRACEABLE __attribute__((noipa, patchable_function_entry(5)))
 #endif
 
-/// Gives a function no site, whatever the command line says. Every function of this library carries it.
+/// Gives a function no site, whatever the command line says. Every function of this library carries
+/// it.
 #define FTRACE_NOTRACE __attribute__((patchable_function_entry(0, 0), no_instrument_function))
 
 /// What a stub may reach: no site, and nothing a sanitizer, profiler or stack protector would add,
 /// since these call functions of their own and may use registers that a stub has not saved.
 #if defined(__clang__)
-#define FTRACE_NO_INSTRUMENTATION                                                                  \
-    FTRACE_NOTRACE __attribute__((no_stack_protector, no_profile_instrument_function,              \
+#define FTRACE_NO_INSTRUMENTATION                                                     \
+    FTRACE_NOTRACE __attribute__((no_stack_protector, no_profile_instrument_function, \
                                   disable_sanitizer_instrumentation, xray_never_instrument))
 #else
-#define FTRACE_NO_INSTRUMENTATION                                                                  \
-    FTRACE_NOTRACE __attribute__((no_stack_protector, no_profile_instrument_function,              \
-                                  no_sanitize("address", "thread", "undefined", "leak"),           \
+#define FTRACE_NO_INSTRUMENTATION                                                        \
+    FTRACE_NOTRACE __attribute__((no_stack_protector, no_profile_instrument_function,    \
+                                  no_sanitize("address", "thread", "undefined", "leak"), \
                                   no_sanitize_coverage))
 #endif
 

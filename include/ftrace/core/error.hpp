@@ -49,8 +49,8 @@ enum class errc : std::uint8_t {
     return "unknown";
 }
 
-/// A failure: its kind, the function and address it concerns (empty and 0 where none), and a sentence for people
-/// that says what happened and what to do.
+/// A failure: its kind, the function and address it concerns (empty and 0 where none), and a
+/// sentence for people that says what happened and what to do.
 struct error {
     errc code{};
     std::string message;

@@ -31,7 +31,9 @@ public:
     FTRACE_NOTRACE result(T value) noexcept(std::is_nothrow_move_constructible_v<T>)
         : value_(std::move(value)), has_value_(true) {}
     FTRACE_NOTRACE result(ftrace::error e) noexcept : error_(std::move(e)), has_value_(false) {}
-    FTRACE_NOTRACE result(result&& other) noexcept : has_value_(other.has_value_) { take(std::move(other)); }
+    FTRACE_NOTRACE result(result&& other) noexcept : has_value_(other.has_value_) {
+        take(std::move(other));
+    }
     FTRACE_NOTRACE result& operator=(result&& other) noexcept {
         if (this != &other) {
             clear();

@@ -1,5 +1,5 @@
-// What the entry stubs save: pt_regs, and the ftrace_regs around it. The offsets are named once, for the
-// stubs' assembly, and tied to the structs below.
+// What the entry stubs save: pt_regs, and the ftrace_regs around it. The offsets are named once,
+// for the stubs' assembly, and tied to the structs below.
 #pragma once
 
 #include <ftrace/core/config.hpp>
@@ -30,51 +30,49 @@
 #define FTRACE_SP "152"
 #define FTRACE_SS "160"
 // Offsets of what ftrace_regs adds.
-#define FTRACE_STATUS_FLAGS "168"
-#define FTRACE_VECTOR_WIDTH "172"
-#define FTRACE_ENTRY_FLAGS "176"
+#define FTRACE_VECTOR_WIDTH "168"
 #define FTRACE_VECTORS "192"
 
 namespace ftrace::inline v0 {
 
 /// A full register set, as a breakpoint would show it: the kernel's names and layout.
-/// `ip` is where the traced function goes on, five bytes behind its site; `sp` points to its return address.
+/// `ip` is where the traced function goes on, five bytes behind its site; `sp` points to its return
+/// address.
 struct pt_regs {
-    std::uint64_t r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+    std::uint64_t r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs,
+        flags, sp, ss;
 };
 
 namespace arch {
 
-/// cs and ss of a 64-bit Linux process. cs is 0 in a frame that holds the arguments only, as in the kernel.
+/// cs and ss of a 64-bit Linux process. cs is 0 in a frame that holds the arguments only, as in the
+/// kernel.
 inline constexpr std::uint64_t user_cs = 0x33;
 inline constexpr std::uint64_t user_ss = 0x2b;
 
-/// How many bytes of each of the first eight vector registers a stub saved; also their distance in memory.
+/// How many bytes of each of the first eight vector registers a stub saved; also their distance in
+/// memory.
 enum class vector_width : std::uint32_t { none = 0, xmm = 16, ymm = 32, zmm = 64 };
 
 inline constexpr int vector_argument_registers = 8;
 
 /// What a stub leaves on the stack for a callback.
 ///
-///     0    pt_regs          ARGS: di si dx cx r8 r9 ax r10 r11 bp sp ip, cs = 0; the rest is not written
-///     168  status_flags     SF ZF AF PF CF in the high byte, OF in the low one (lahf; seto)
-///     172  width            of a vector register below
-///     176  entry_flags      SAVE_REGS: flags as they came, to see whether a callback changed pt_regs::flags
-///     192  vectors          eight registers, `width` bytes each
+///     0    pt_regs          ARGS: di si dx cx r8 r9 ax r10 r11 bp sp ip, cs = 0; the rest is not
+///     written 168  width            of a vector register below 192  vectors          eight
+///     registers, `width` bytes each
 struct alignas(64) saved_registers {
     pt_regs gpr;
-    std::uint16_t status_flags;
-    std::uint16_t reserved_;
     vector_width width;
-    std::uint64_t entry_flags;
-    std::uint64_t reserved2_;
+    std::uint32_t reserved_[5];
     std::byte vectors[std::size_t(vector_argument_registers) * std::size_t(vector_width::zmm)];
 };
 
 }  // namespace arch
 
-/// The registers of a traced call, as much of them as the policy of the ops saved. Opaque: read and written through
-/// the regs_* accessors. Valid inside the callback it was handed to, and nowhere else.
+/// The registers of a traced call, as much of them as the policy of the ops saved. Opaque: read and
+/// written through the regs_* accessors. Valid inside the callback it was handed to, and nowhere
+/// else.
 class ftrace_regs {
 public:
     ftrace_regs(const ftrace_regs&) = delete;
@@ -88,8 +86,11 @@ private:
 
 /// The way in for the library's own accessors and for the stubs.
 struct arch_access {
-    FTRACE_NO_INSTRUMENTATION static arch::saved_registers& saved(ftrace_regs& regs) noexcept { return regs.saved_; }
-    FTRACE_NO_INSTRUMENTATION static const arch::saved_registers& saved(const ftrace_regs& regs) noexcept {
+    FTRACE_NO_INSTRUMENTATION static arch::saved_registers& saved(ftrace_regs& regs) noexcept {
+        return regs.saved_;
+    }
+    FTRACE_NO_INSTRUMENTATION static const arch::saved_registers& saved(
+        const ftrace_regs& regs) noexcept {
         return regs.saved_;
     }
     /// The N-th vector register's bytes: `width` of them, none where the policy saved none.
@@ -107,8 +108,8 @@ static_assert(offsetof(pt_regs, r15) == 0 && offsetof(pt_regs, r14) == 8 && offs
               offsetof(pt_regs, orig_ax) == 120 && offsetof(pt_regs, ip) == 128 && offsetof(pt_regs, cs) == 136 &&
               offsetof(pt_regs, flags) == 144 && offsetof(pt_regs, sp) == 152 && offsetof(pt_regs, ss) == 160 &&
               sizeof(pt_regs) == 168);
-static_assert(offsetof(arch::saved_registers, status_flags) == 168 && offsetof(arch::saved_registers, width) == 172 &&
-              offsetof(arch::saved_registers, entry_flags) == 176 && offsetof(arch::saved_registers, vectors) == 192);
+static_assert(offsetof(arch::saved_registers, width) == 168 &&
+              offsetof(arch::saved_registers, vectors) == 192);
 // clang-format on
 
 }  // namespace ftrace::inline v0

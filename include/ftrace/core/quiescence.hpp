@@ -1,0 +1,52 @@
+// The grace period: waiting until no thread is inside a callback that began before.
+//
+//   a stub's C++ side                         synchronize_callbacks()
+//   section = grace_period          (1)       the ops has been taken off its lists      (a)
+//   op = list entry                 (2)       synchronize_cores()                        (b)
+//   if op: op's callback                      grace_period += 1
+//   section = 0                     (3)       wait until every section is 0 or new      (c)
+//
+// (b) runs a full barrier on every CPU, so a thread is either before (1), and will see the entry
+// cleared at (2), or its section is visible to (c). That is why (1) and (2) need no barrier of
+// their own, only the compiler's order.
+#pragma once
+
+#include <sched.h>
+#include <time.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/os.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/thread_state.hpp>
+
+namespace ftrace::inline v0::detail {
+
+/// Returns when every callback that was running in another thread has returned. The calling
+/// thread's own callbacks, if it is inside one, are not waited for.
+FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) {
+    synchronize_cores();
+    const std::uint64_t now = process.grace_period.fetch_add(1, std::memory_order_acq_rel) + 1;
+    thread_state* const mine = current_thread;
+    for (std::size_t i = 0; i < process.threads.used(); ++i) {
+        thread_state& thread = process.threads[i];
+        if (&thread == mine) continue;
+        for (unsigned spins = 0;; ++spins) {
+            const std::uint64_t section = __atomic_load_n(&thread.section, __ATOMIC_ACQUIRE);
+            if (section == 0 || section >= now) break;
+            if (spins < 100) {
+                ::sched_yield();
+                continue;
+            }
+            // A thread that the fork left behind, or that was killed in a callback, will not end
+            // it.
+            const pid_t tid = thread.tid.load(std::memory_order_acquire);
+            if (tid == 0 || !thread_pool::alive(tid)) break;
+            const timespec pause{0, 100'000};
+            ::nanosleep(&pause, nullptr);
+        }
+    }
+}
+
+}  // namespace ftrace::inline v0::detail
