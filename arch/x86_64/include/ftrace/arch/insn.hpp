@@ -1,0 +1,72 @@
+// The few instructions that ever stand at a site or in a veneer, as packed structs.
+// Encodings: Intel SDM volume 2 (CALL E8 cd, JMP FF /4, PUSH FF /6, INT3 CC, NOP 0F 1F /0).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ftrace/core/config.hpp>
+#include <limits>
+
+namespace ftrace::inline v0::arch {
+
+#pragma pack(push, 1)
+/// call rel32: the target is relative to the end of the instruction.
+struct call_insn {
+    std::uint8_t opcode = 0xe8;
+    std::int32_t displacement = 0;
+};
+/// push qword [rip + displacement]
+struct push_indirect_insn {
+    std::uint8_t opcode[2] = {0xff, 0x35};
+    std::int32_t displacement = 0;
+};
+/// notrack jmp qword [rip + displacement]: the target needs no endbr64.
+struct jump_indirect_insn {
+    std::uint8_t opcode[3] = {0x3e, 0xff, 0x25};
+    std::int32_t displacement = 0;
+};
+#pragma pack(pop)
+
+inline constexpr std::uint8_t int3_opcode = 0xcc;
+inline constexpr std::size_t site_size = sizeof(call_insn);
+static_assert(site_size == 5 && sizeof(push_indirect_insn) == 6 && sizeof(jump_indirect_insn) == 7);
+
+/// The five bytes of a site.
+struct site_bytes {
+    std::uint8_t byte[site_size];
+
+    FTRACE_NOTRACE friend bool operator==(const site_bytes& a, const site_bytes& b) noexcept {
+        return std::memcmp(a.byte, b.byte, site_size) == 0;
+    }
+};
+
+/// One five-byte instruction that does nothing: nopl 8(%rax,%rax), as clang writes it.
+inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
+
+/// Whether a call at `from` reaches `to`.
+[[nodiscard]] FTRACE_NOTRACE inline bool call_reaches(std::uintptr_t from,
+                                                      std::uintptr_t to) noexcept {
+    const auto distance = static_cast<std::int64_t>(to - (from + site_size));
+    return distance >= std::numeric_limits<std::int32_t>::min() &&
+           distance <= std::numeric_limits<std::int32_t>::max();
+}
+
+/// A call from `site` to `target`, which it must reach.
+[[nodiscard]] FTRACE_NOTRACE inline site_bytes call_site(std::uintptr_t site,
+                                                         std::uintptr_t target) noexcept {
+    call_insn call;
+    call.displacement =
+        static_cast<std::int32_t>(static_cast<std::int64_t>(target - (site + site_size)));
+    site_bytes bytes;
+    std::memcpy(bytes.byte, &call, site_size);
+    return bytes;
+}
+
+[[nodiscard]] FTRACE_NOTRACE inline site_bytes read_site(std::uintptr_t site) noexcept {
+    site_bytes bytes;
+    std::memcpy(bytes.byte, reinterpret_cast<const void*>(site), site_size);
+    return bytes;
+}
+
+}  // namespace ftrace::inline v0::arch

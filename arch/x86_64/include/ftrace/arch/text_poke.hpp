@@ -1,0 +1,85 @@
+// Changing the instruction at many sites while other threads execute them.
+#pragma once
+
+#include <signal.h>
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ftrace/arch/insn.hpp>
+#include <ftrace/core/config.hpp>
+
+namespace ftrace::inline v0::arch {
+
+/// One site on its way from one instruction to another.
+struct text_edit {
+    std::uintptr_t site;
+    site_bytes before;
+    site_bytes after;
+};
+
+// A site, before and after:
+//
+//     f:  90 90 90 90 90     five nops (gcc)          f:  e8 xx xx xx xx   call stub
+//     f:  0f 1f 44 00 08     one nop (clang, us)
+//
+// Order of writes, for all sites of a transaction together (kernel: smp_text_poke_batch_finish):
+//
+//     1. first byte  <- int3        then every core serialises
+//     2. bytes 1..4  <- new tail    then every core serialises
+//     3. first byte  <- new first   then every core serialises
+//
+// Who may be executing: anybody, all the time. Before 1 a thread runs the old instruction, between
+// 1 and 3 it traps and emulate() does the new instruction's work, after 3 it runs the new one.
+// Bytes 1..4 change only while nobody can decode past the int3. A thread that stands between gcc's
+// five nops has to be moved out between 1 and 2; see patch/evacuation.hpp.
+
+FTRACE_NOTRACE inline void write_byte(std::uintptr_t at, std::uint8_t byte) noexcept {
+    __atomic_store_n(reinterpret_cast<std::uint8_t*>(at), byte, __ATOMIC_RELEASE);
+}
+/// Step 1.
+FTRACE_NOTRACE inline void poke_trap(const text_edit& edit) noexcept {
+    write_byte(edit.site, int3_opcode);
+}
+/// Step 2. No call of memcpy: the program's libc may be what is patched.
+FTRACE_NOTRACE inline void poke_tail(const text_edit& edit, const site_bytes& bytes) noexcept {
+    for (std::size_t i = 1; i < site_size; ++i) write_byte(edit.site + i, bytes.byte[i]);
+}
+/// Step 3.
+FTRACE_NOTRACE inline void poke_head(const text_edit& edit, const site_bytes& bytes) noexcept {
+    write_byte(edit.site, bytes.byte[0]);
+}
+
+/// Where the thread of a signal frame goes on.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uintptr_t program_counter(
+    const ucontext_t& context) noexcept {
+    return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
+}
+FTRACE_NO_INSTRUMENTATION inline void set_program_counter(ucontext_t& context,
+                                                          std::uintptr_t pc) noexcept {
+    context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(pc);
+}
+/// The address of the int3 that raised this SIGTRAP.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uintptr_t trap_address(
+    const ucontext_t& context) noexcept {
+    return program_counter(context) - 1;
+}
+
+/// Does in a signal frame what the instruction would have done. A call pushes its return address:
+/// nothing lives below the stack pointer at a function's first instruction, so no red zone is hurt.
+FTRACE_NO_INSTRUMENTATION inline void emulate(ucontext_t& context, std::uintptr_t site,
+                                              const site_bytes& bytes) noexcept {
+    std::uintptr_t next = site + site_size;
+    call_insn call;
+    if (bytes.byte[0] == call.opcode) {
+        __builtin_memcpy(&call, bytes.byte, site_size);
+        greg_t& stack_pointer = context.uc_mcontext.gregs[REG_RSP];
+        stack_pointer -= static_cast<greg_t>(sizeof next);
+        *reinterpret_cast<std::uintptr_t*>(stack_pointer) = next;
+        next += static_cast<std::uintptr_t>(static_cast<std::int64_t>(call.displacement));
+    }
+    set_program_counter(context, next);
+}
+
+}  // namespace ftrace::inline v0::arch
