@@ -12,7 +12,6 @@
 #include <link.h>
 #include <sys/auxv.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,14 +24,15 @@ namespace ftrace::inline v0::detail {
 
 struct text_state;      // patch/text_state.hpp
 struct registry_state;  // ops/registry_state.hpp
+struct graph_state;     // graph/graph_state.hpp
 
 /// What all objects of the process share. Never freed.
 struct process_state {
     thread_pool threads;
-    recursive_lock lock;  ///< serialises all that changes text, filters and lists of ops
-    std::atomic<std::uint64_t> grace_period{1};  ///< counted up by each wait of core/quiescence.hpp
-    std::atomic<text_state*> text{nullptr};
-    std::atomic<registry_state*> registry{nullptr};
+    recursive_lock lock;             ///< serialises all that changes text, filters and lists of ops
+    std::uint64_t grace_period = 1;  ///< counted up by each wait of core/quiescence.hpp
+    text_state* text = nullptr;
+    registry_state* registry = nullptr;
 };
 
 /// Objects share a state only if they agree on the layout of everything reachable from it.
@@ -49,8 +49,15 @@ inline constexpr std::uint32_t process_note_type = FTRACE_ABI_LIBRARY | FTRACE_A
 inline constexpr char process_note_name[] = "ftrace++";
 
 // Used from the assembly below, which names it without C++'s mangling.
-__attribute__((visibility("hidden"), used)) inline constinit std::atomic<process_state*>
-    process_slot __asm__("ftrace_v0_process_slot"){nullptr};
+__attribute__((visibility("hidden"), used)) inline constinit process_state* process_slot __asm__(
+    "ftrace_v0_process_slot") = nullptr;
+
+/// The state, if this object has met it already.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY inline process_state*
+shared_state() noexcept {
+    return __atomic_load_n(&process_slot,
+                           __ATOMIC_ACQUIRE);  // pairs with the releases in process()
+}
 
 #define FTRACE_STRINGIZE_(x) #x
 #define FTRACE_STRINGIZE(x) FTRACE_STRINGIZE_(x)
@@ -66,7 +73,7 @@ __asm__(".pushsection .note.ftrace, \"aG\", @note, ftrace_v0_note, comdat\n"
         ".popsection\n");
 
 struct slot_search {
-    std::atomic<process_state*>* first = nullptr;
+    process_state** first = nullptr;
     process_state* found = nullptr;
     bool other_version = false;
 };
@@ -91,10 +98,10 @@ FTRACE_NOTRACE inline void search_notes(const char* at, std::size_t size, slot_s
         }
         std::int64_t distance;
         std::memcpy(&distance, descriptor, sizeof distance);
-        auto* slot = reinterpret_cast<std::atomic<process_state*>*>(
+        auto* slot = reinterpret_cast<process_state**>(
             reinterpret_cast<std::uintptr_t>(descriptor) + static_cast<std::uintptr_t>(distance));
         if (search.first == nullptr) search.first = slot;
-        if (search.found == nullptr) search.found = slot->load(std::memory_order_acquire);
+        if (search.found == nullptr) search.found = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
     }
 }
 
@@ -129,7 +136,7 @@ FTRACE_NOTRACE inline void pin_object(const void* address) {
 /// The state of the process, made at first use. nullptr: no memory, or another object of this
 /// process brought a version of this library with another layout.
 FTRACE_NOTRACE inline process_state* process() {
-    process_state* state = process_slot.load(std::memory_order_acquire);
+    process_state* state = shared_state();
     if (state != nullptr) return state;
     slot_search search;
     ::dl_iterate_phdr(search_object, &search);
@@ -142,14 +149,15 @@ FTRACE_NOTRACE inline process_state* process() {
         }
         auto* const decides = search.first != nullptr ? search.first : &process_slot;
         // release: pairs with the acquires above; everybody who sees the state sees it made.
-        if (decides->compare_exchange_strong(search.found, made, std::memory_order_acq_rel)) {
+        if (__atomic_compare_exchange_n(decides, &search.found, made, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
             search.found = made;
             pin_object(&process_slot);
         } else {
             delete made;
         }
     }
-    process_slot.store(search.found, std::memory_order_release);
+    __atomic_store_n(&process_slot, search.found, __ATOMIC_RELEASE);
     return search.found;
 }
 
