@@ -36,5 +36,10 @@
                                   no_sanitize_coverage))
 #endif
 
+/// Compiles a function without vector and floating-point registers: what a callback of an
+/// ARGS_INTEGER ops has to carry, since its stub saves none. Floating-point code in such a function
+/// is an error of the compiler.
+#define FTRACE_GENERAL_REGS_ONLY __attribute__((target("general-regs-only")))
+
 /// Each shared object keeps its own copy; the copies meet in core/process.hpp.
 #define FTRACE_LOCAL __attribute__((visibility("hidden")))

@@ -27,7 +27,7 @@ namespace ftrace::inline v0::detail {
 /// thread's own callbacks, if it is inside one, are not waited for.
 FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) {
     synchronize_cores();
-    const std::uint64_t now = process.grace_period.fetch_add(1, std::memory_order_acq_rel) + 1;
+    const std::uint64_t now = __atomic_add_fetch(&process.grace_period, 1, __ATOMIC_ACQ_REL);
     thread_state* const mine = current_thread;
     for (std::size_t i = 0; i < process.threads.used(); ++i) {
         thread_state& thread = process.threads[i];
@@ -41,7 +41,7 @@ FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) {
             }
             // A thread that the fork left behind, or that was killed in a callback, will not end
             // it.
-            const pid_t tid = thread.tid.load(std::memory_order_acquire);
+            const pid_t tid = process.threads.owner(i);
             if (tid == 0 || !thread_pool::alive(tid)) break;
             const timespec pause{0, 100'000};
             ::nanosleep(&pause, nullptr);

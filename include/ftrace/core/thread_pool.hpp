@@ -8,32 +8,35 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::detail {
 
-/// What the library knows of one thread. Only that thread (and signal handlers on it) writes
-/// `section`, `nesting`, `missed` and `saved_errno`.
+/// What the library knows of one thread. Only that thread, and signal handlers on it, write
+/// `section`, `missed` and `saved_errno`. No std::atomic: its functions cannot be inlined into code
+/// without vector registers.
 struct alignas(64) thread_state {
     /// 0: the thread is in no callback. Else the grace period in which its outermost callback
     /// began.
     std::uint64_t section;
-    std::uint32_t nesting;  ///< callbacks on this thread's stack
-    int saved_errno;        ///< the program's, while the outermost callback runs
-    std::uint64_t missed;   ///< callbacks not called, because one was running already
-    std::atomic<pid_t> tid;
-    std::uint32_t generation;  ///< rises when the slot passes to another thread
-    pthread_t self;            ///< tells a thread from a later one with the same tid
-    std::atomic<void*> graph;  ///< owned by graph/
-    std::atomic<void*> trace;  ///< owned by trace/
-    std::byte x87_result[16];  ///< a long double on its way to st0 (override_function_with_return)
+    std::uint64_t
+        missed;       ///< callbacks that were not called, because one was running on this thread
+    int saved_errno;  ///< the program's, while the outermost callback runs
+    pid_t tid;        ///< 0: the slot is free
+    std::uint64_t generation;              ///< rises when the slot passes to another thread
+    pthread_t self;                        ///< tells a thread from a later one with the same tid
+    void* graph;                           ///< owned by graph/
+    void* trace;                           ///< owned by trace/
+    alignas(16) std::byte x87_result[16];  ///< a long double on its way to st0
 };
 static_assert(sizeof(thread_state) == 128);
 
-/// All slots of the process. A zero page each until used.
+/// What a stub may run before it has saved vector registers, or without saving them.
+#define FTRACE_POOL_FUNCTION FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
+
+/// All slots of the process. Memory is touched only as threads come.
 class thread_pool {
 public:
     static constexpr std::size_t capacity = 65536;
@@ -54,13 +57,13 @@ public:
     /// The slot of the calling thread: the one another object of this process already claimed for
     /// it, or a free one. nullptr: 65,536 threads live. Neither locks nor allocates; safe in a
     /// signal handler.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_state* claim() noexcept {
+    [[nodiscard]] FTRACE_POOL_FUNCTION thread_state* claim() noexcept {
         const pid_t me = static_cast<pid_t>(::syscall(SYS_gettid));
         const pthread_t self = ::pthread_self();
         thread_state* slot = find(me);
         if (slot == nullptr) slot = take_free(me);
         if (slot == nullptr && release_dead() > 0) slot = take_free(me);
-        if (slot != nullptr && !::pthread_equal(slot->self, self)) {
+        if (slot != nullptr && slot->self != self) {
             slot->self = self;
             ++slot->generation;
         }
@@ -68,47 +71,51 @@ public:
     }
 
     /// Gives back the slots of threads that are gone; says how many.
-    FTRACE_NO_INSTRUMENTATION std::size_t release_dead() noexcept {
+    FTRACE_POOL_FUNCTION std::size_t release_dead() noexcept {
         std::size_t released = 0;
         for (std::size_t i = 0; i < used(); ++i) {
-            pid_t tid = slots_[i].tid.load(std::memory_order_relaxed);
+            pid_t tid = owner(i);
             if (tid == 0 || alive(tid)) continue;
             slots_[i].section = 0;
-            slots_[i].nesting = 0;
-            // release: a thread that takes the slot sees it clean.
-            if (slots_[i].tid.compare_exchange_strong(tid, 0, std::memory_order_release))
+            // release: pairs with the acquire in take_free; who takes the slot sees it clean.
+            if (__atomic_compare_exchange_n(&slots_[i].tid, &tid, 0, false, __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED))
                 ++released;
         }
         return released;
     }
 
-    /// Slots ever used: [0, used()).
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::size_t used() const noexcept {
-        return used_.load(std::memory_order_acquire);
+    /// Slots ever used are [0, used()).
+    [[nodiscard]] FTRACE_POOL_FUNCTION std::size_t used() const noexcept {
+        return __atomic_load_n(&used_, __ATOMIC_ACQUIRE);
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_state& operator[](std::size_t i) noexcept {
+    [[nodiscard]] FTRACE_POOL_FUNCTION thread_state& operator[](std::size_t i) noexcept {
         return slots_[i];
     }
-
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool alive(pid_t tid) noexcept {
+    /// The thread that slot `i` belongs to; 0 if none.
+    [[nodiscard]] FTRACE_POOL_FUNCTION pid_t owner(std::size_t i) const noexcept {
+        return __atomic_load_n(&slots_[i].tid, __ATOMIC_ACQUIRE);
+    }
+    [[nodiscard]] FTRACE_POOL_FUNCTION static bool alive(pid_t tid) noexcept {
         return ::syscall(SYS_tgkill, ::getpid(), tid, 0) == 0;
     }
 
 private:
-    FTRACE_NO_INSTRUMENTATION thread_state* find(pid_t tid) noexcept {
+    FTRACE_POOL_FUNCTION thread_state* find(pid_t tid) noexcept {
         for (std::size_t i = 0; i < used(); ++i)
-            if (slots_[i].tid.load(std::memory_order_acquire) == tid) return &slots_[i];
+            if (owner(i) == tid) return &slots_[i];
         return nullptr;
     }
-    FTRACE_NO_INSTRUMENTATION thread_state* take_free(pid_t tid) noexcept {
+    FTRACE_POOL_FUNCTION thread_state* take_free(pid_t tid) noexcept {
         for (std::size_t i = 0; i < capacity; ++i) {
             pid_t expected = 0;
-            if (slots_[i].tid.load(std::memory_order_relaxed) != 0) continue;
-            if (!slots_[i].tid.compare_exchange_strong(expected, tid, std::memory_order_acq_rel))
+            if (owner(i) != 0 || !__atomic_compare_exchange_n(&slots_[i].tid, &expected, tid, false,
+                                                              __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
                 continue;
-            std::size_t used = used_.load(std::memory_order_relaxed);
+            std::size_t used = this->used();
             while (used < i + 1 &&
-                   !used_.compare_exchange_weak(used, i + 1, std::memory_order_acq_rel)) {
+                   !__atomic_compare_exchange_n(&used_, &used, i + 1, true, __ATOMIC_ACQ_REL,
+                                                __ATOMIC_RELAXED)) {
             }
             return &slots_[i];
         }
@@ -116,7 +123,7 @@ private:
     }
 
     thread_state* slots_ = nullptr;
-    std::atomic<std::size_t> used_{0};
+    std::size_t used_ = 0;
 };
 
 }  // namespace ftrace::inline v0::detail

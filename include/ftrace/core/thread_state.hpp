@@ -4,9 +4,6 @@
 
 #include <errno.h>
 
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/process.hpp>
 
@@ -16,10 +13,12 @@ namespace ftrace::inline v0::detail {
 FTRACE_LOCAL inline constinit thread_local thread_state* current_thread
     __attribute__((tls_model("initial-exec"))) = nullptr;
 
-FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline thread_state* claim_thread() noexcept {
+/// The first callback of a thread in this object. Safe in a stub that saved no vector registers.
+FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((noinline)) inline thread_state*
+claim_thread() noexcept {
     const int saved = errno;
     // The state exists: a stub runs only where an ops was registered, and that made it.
-    process_state* const shared = process_slot.load(std::memory_order_acquire);
+    process_state* const shared = shared_state();
     thread_state* const mine = shared == nullptr ? nullptr : shared->threads.claim();
     current_thread = mine;
     errno = saved;
