@@ -1,0 +1,7 @@
+#pragma once
+
+namespace library {
+
+int twice(int x);
+
+}  // namespace library

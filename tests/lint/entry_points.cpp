@@ -1,0 +1,43 @@
+// Uses the library's main entry points, so that their templates and inline functions are compiled: notrace.sh looks
+// for sites in them.
+
+namespace entry_points {
+
+struct parser {
+    double parse(const char* text, int length, double scale);
+};
+
+FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs& regs) noexcept {
+    (void)ftrace::regs_get_argument<0>(regs);
+    (void)ftrace::regs_get_argument<3, &parser::parse>(regs);
+    (void)ftrace::regs_get_argument<2, int(const char*, int, double)>(regs);
+    ftrace::regs_set_argument<2, &parser::parse>(regs, 42);
+    (void)ftrace::regs_get_return_value<double>(regs);
+    (void)ftrace::regs_get_stack_pointer(regs);
+    ftrace::regs_set_instruction_pointer(regs, &on_call);
+    ftrace::override_function_with_return(regs, 1UL);
+    (void)ftrace::get_regs(regs);
+}
+
+ftrace::ops<on_call> by_args;
+ftrace::ops<on_call, ftrace::SAVE_REGS> by_regs;
+
+template <typename Ops>
+void attach(Ops& ops) {
+    (void)ops.set_filter("parse*").has_value();
+    (void)ops.set_notrace("parse_header").value_or(0);
+    auto handle = ftrace::register_ftrace_function(ops);
+    if (handle) (void)handle.value().unregister();
+}
+
+int use() {
+    attach(by_args);
+    attach(by_regs);
+    int listed = 0;
+    for (const auto& f : ftrace::available_filter_functions()) listed += f.site != 0;
+    return listed;
+}
+
+}  // namespace entry_points
+
+int main() { return entry_points::use(); }

@@ -1,0 +1,56 @@
+// The smallest complete user of the library: built in many ways by matrix.sh, without Bazel.
+#include <ftrace/ftrace.hpp>
+
+#include <cstdio>
+
+namespace {
+
+int calls = 0;
+unsigned long sum = 0;
+
+FTRACE_NOTRACE void on_add(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs& regs) noexcept {
+    ++calls;
+    sum += ftrace::regs_get_argument<0>(regs) + ftrace::regs_get_argument<1>(regs);
+}
+
+ftrace::ops<on_add> by_args;
+
+FTRACE_NOTRACE int fail(const char* what, const char* why = "") {
+    std::printf("app: %s: %s (calls %d, sum %lu)\n", what, why, calls, sum);
+    return 1;
+}
+
+}  // namespace
+
+namespace app {
+
+__attribute__((noinline)) int add(int a, int b) {
+    asm volatile("");
+    return a + b;
+}
+
+}  // namespace app
+
+// In a library, the traced code and its tracing are both there: see matrix.sh.
+#ifdef APP_IS_LIBRARY
+#define APP_MAIN extern "C" __attribute__((visibility("default"))) int app_main()
+#else
+#define APP_MAIN int main()
+#endif
+
+APP_MAIN {
+    auto matched = by_args.set_filter("app::add");
+    if (!matched) return fail("set_filter", matched.error().message.c_str());
+    if (matched.value() != 1) return fail("the filter matched another number of functions than one");
+
+    if (app::add(1, 2) != 3 || calls != 0) return fail("called before it was registered");
+    {
+        auto handle = ftrace::register_ftrace_function(by_args);
+        if (!handle) return fail("register_ftrace_function", handle.error().message.c_str());
+        for (int i = 0; i < 1000; ++i)
+            if (app::add(i, 1) != i + 1) return fail("another sum than untraced");
+        if (calls != 1000 || sum != 500500) return fail("another count or other arguments than called with");
+    }
+    if (app::add(1, 2) != 3 || calls != 1000) return fail("called after it was unregistered");
+    return 0;
+}

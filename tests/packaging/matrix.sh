@@ -1,0 +1,82 @@
+#!/bin/bash
+# Builds app.cpp with one compiler in every way the library supports, as a user without Bazel does, and runs it.
+#
+#     matrix.sh COMPILER TOP
+#
+# TOP holds include/ and arch/. In CI (FTRACE_REQUIRE_COMPILERS=1) a missing compiler is a failure.
+set -u
+compiler=$1
+top=$2
+app=$top/tests/packaging/app.cpp
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/matrix.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cases=()
+failures=0
+
+if ! command -v "$compiler" > /dev/null; then
+    echo "No $compiler here: not tested"
+    exit "${FTRACE_REQUIRE_COMPILERS:-0}"
+fi
+
+build=("$compiler" -std=c++20 -Wall -Wextra -Werror -I "$top/include" -I "$top/arch/$(uname -m)/include"
+    -fpatchable-function-entry=5)
+
+# report NAME LOG STATUS: one test case.
+report() {
+    local name=${1//\"/\'}
+    if [ "$3" = 0 ]; then
+        cases+=("<testcase name=\"$name\"/>")
+    else
+        failures=$((failures + 1))
+        cases+=("<testcase name=\"$name\"><failure message=\"status $3\"/></testcase>")
+        echo "FAILED: $name (status $3)"
+        head -n 20 "$2"
+    fi
+}
+
+# program FLAG...: a program built with these flags runs.
+program() {
+    { "${build[@]}" "$@" "$app" -o "$work/app" && "$work/app"; } > "$work/log" 2>&1
+    report "$compiler $*" "$work/log" $?
+}
+
+# library FLAG...: so does a shared library, under a program that knows nothing of the library.
+library() {
+    {
+        "${build[@]}" "$@" -fPIC -shared -DAPP_IS_LIBRARY "$app" -o "$work/libapp.so" &&
+            echo 'extern "C" int app_main(); int main() { return app_main(); }' > "$work/main.cpp" &&
+            "$compiler" "$work/main.cpp" -L "$work" -lapp -Wl,-rpath,"$work" -o "$work/main" &&
+            "$work/main"
+    } > "$work/log" 2>&1
+    report "$compiler $* -fPIC -shared" "$work/log" $?
+}
+
+for level in -O0 -O2 -O3 -Os; do program "$level"; done
+program -O2 -g
+program -O2 -fPIC
+program -O2 -fcf-protection
+program -O2 -fno-exceptions -fno-rtti
+program -O2 -fno-omit-frame-pointer
+program -O2 -fvisibility=hidden
+program -O2 -no-pie
+program -O2 -static
+program -O2 -static-pie
+program -O2 -static -fno-exceptions -fno-rtti
+program -O2 -Wl,--gc-sections -ffunction-sections -fdata-sections
+program -O2 -Wl,-z,now -Wl,-z,relro
+case $compiler in
+    clang*) program -O2 -flto "-fuse-ld=lld-${compiler##*-}" && program -O2 -flto=thin "-fuse-ld=lld-${compiler##*-}" ;;
+    *) program -O2 -flto && program -O2 -flto -fno-fat-lto-objects -fPIC ;;
+esac
+library -O0
+library -O2
+library -O2 -fvisibility=hidden
+library -O2 -fno-exceptions -fno-rtti
+
+{
+    echo "<testsuites><testsuite name=\"packaging\" tests=\"${#cases[@]}\" failures=\"$failures\">"
+    printf '%s\n' "${cases[@]}"
+    echo "</testsuite></testsuites>"
+} > "${XML_OUTPUT_FILE:-/dev/null}"
+echo "$compiler: $((${#cases[@]} - failures)) of ${#cases[@]} ways of building work"
+[ "$failures" = 0 ]

@@ -1,0 +1,74 @@
+// A program and two shared libraries, all compiled with -fvisibility=hidden: each has its own copy of the library's
+// functions and variables, and yet they must share one registry, or the second would find the first one's calls at the
+// sites and refuse to touch them.
+#include "tests/packaging/library.hpp"
+
+#include <catch2/catch_all.hpp>
+#include <ftrace/ftrace.hpp>
+
+#include <string>
+
+namespace shared {
+
+__attribute__((noinline)) int work(int x) {
+    asm volatile("");
+    return x + 1;
+}
+
+}  // namespace shared
+
+namespace {
+
+int calls = 0;
+
+FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {
+    ++calls;
+}
+
+ftrace::ops<on_call> counting;
+
+}  // namespace
+
+TEST_CASE("one registry: ops of a program and of two libraries compose on one site", "[packaging]") {
+    const library_interface& first = *first_library();
+    const library_interface& second = *second_library();
+
+    REQUIRE(first.attach("shared::work") == std::string());
+    CHECK(shared::work(1) == 2);
+    REQUIRE(second.attach("shared::work") == std::string());
+    CHECK(shared::work(1) == 2);
+
+    REQUIRE(counting.set_filter("shared::work").has_value());
+    auto handle = ftrace::register_ftrace_function(counting);
+    REQUIRE(handle.has_value());
+    CHECK(shared::work(1) == 2);
+    CHECK(first.calls() == 3);
+    CHECK(second.calls() == 2);
+    CHECK(calls == 1);
+
+    first.detach();
+    CHECK(shared::work(1) == 2);
+    CHECK(first.calls() == 3);
+    CHECK(second.calls() == 3);
+    CHECK(calls == 2);
+
+    second.detach();
+    CHECK(shared::work(1) == 2);
+    CHECK(second.calls() == 3);
+    CHECK(calls == 3);
+}
+
+TEST_CASE("one registry: each object traces the functions of the others", "[packaging]") {
+    const library_interface& first = *first_library();
+    const library_interface& second = *second_library();
+    const int before = first.calls();
+
+    REQUIRE(first.attach("*work_in_library") == std::string());
+    CHECK(second.work(1) == 2);
+    CHECK(first.work(1) == 2);
+    CHECK(first.calls() == before + 2);
+
+    first.detach();
+    CHECK(second.work(1) == 2);
+    CHECK(first.calls() == before + 2);
+}
