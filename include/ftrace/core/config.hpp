@@ -41,5 +41,9 @@
 /// is an error of the compiler.
 #define FTRACE_GENERAL_REGS_ONLY __attribute__((target("general-regs-only")))
 
+/// A few instructions of a stub's C++ side, inlined with or without vector registers around them.
+#define FTRACE_STUB_INLINE \
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((always_inline)) inline
+
 /// Each shared object keeps its own copy; the copies meet in core/process.hpp.
 #define FTRACE_LOCAL __attribute__((visibility("hidden")))

@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 #include <elf.h>
+#include <errno.h>
 #include <link.h>
 #include <sys/auxv.h>
 
@@ -29,6 +30,8 @@ struct graph_state;     // graph/graph_state.hpp
 /// What all objects of the process share. Never freed.
 struct process_state {
     thread_pool threads;
+    std::ptrdiff_t errno_offset =
+        reinterpret_cast<char*>(&errno) - static_cast<char*>(__builtin_thread_pointer());
     recursive_lock lock;             ///< serialises all that changes text, filters and lists of ops
     std::uint64_t grace_period = 1;  ///< counted up by each wait of core/quiescence.hpp
     text_state* text = nullptr;

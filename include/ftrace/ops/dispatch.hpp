@@ -1,0 +1,110 @@
+// The C++ side of the stubs: from registers on the stack to callbacks. All of it runs inside traced
+// programs: no locks, no memory, no exceptions, no functions that could be traced themselves.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/args/regs_views.hpp>
+#include <ftrace/core/thread_state.hpp>
+#include <ftrace/ops/ftrace_ops.hpp>
+#include <type_traits>
+
+namespace ftrace::inline v0::detail {
+
+/// The parts of an ops that the library's other files use.
+struct ops_access {
+    FTRACE_STUB_INLINE static ftrace_func_t func(const ftrace_ops& op) noexcept { return op.func_; }
+    FTRACE_STUB_INLINE static unsigned flags(const ftrace_ops& op) noexcept { return op.flags_; }
+    FTRACE_NOTRACE static const own_stubs* own(const ftrace_ops& op) noexcept { return op.own_; }
+    FTRACE_NOTRACE static const static_set*& set(ftrace_ops& op) noexcept { return op.set_; }
+    FTRACE_NOTRACE static unsigned& set_index(ftrace_ops& op) noexcept { return op.set_index_; }
+    FTRACE_NOTRACE static ops_state*& state(ftrace_ops& op) noexcept { return op.state_; }
+};
+
+/// What a site with several ops calls: all of them, in this order, which is that of their
+/// registration. An entry is cleared when its ops is unregistered; the list itself stays for ever,
+/// since a thread may be on its way to it.
+struct ops_list {
+    std::size_t count;
+    FTRACE_STUB_INLINE ftrace_ops** entries() noexcept {
+        return reinterpret_cast<ftrace_ops**>(this + 1);
+    }
+};
+
+/// acquire: pairs with the release that published the ops.
+[[nodiscard]] FTRACE_STUB_INLINE ftrace_ops* load_entry(ftrace_ops* const* entry) noexcept {
+    return __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+}
+
+/// The type of registers a policy gives its callbacks.
+template <save_policy Policy>
+using regs_of =
+    std::conditional_t<Policy == SAVE_REGS, full_regs,
+                       std::conditional_t<Policy == ARGS_INTEGER, integer_regs, args_regs>>;
+
+template <auto Callback, class Regs>
+inline constexpr bool accepts =
+    std::is_invocable_v<decltype(Callback), unsigned long, unsigned long, ftrace_ops&, Regs&>;
+
+/// Calls `Callback` with the registers as its policy's type; one written for args_regs serves
+/// SAVE_REGS too.
+template <auto Callback, save_policy Policy>
+FTRACE_STUB_INLINE void call(unsigned long ip, unsigned long parent_ip, ftrace_ops& op,
+                             ftrace_regs& regs) noexcept {
+    if constexpr (accepts<Callback, regs_of<Policy>>)
+        Callback(ip, parent_ip, op, static_cast<regs_of<Policy>&>(regs));
+    else
+        Callback(ip, parent_ip, op, static_cast<args_regs&>(regs));
+}
+
+/// The same as a function of the common type, for lists.
+template <auto Callback, save_policy Policy>
+FTRACE_NO_INSTRUMENTATION void erased(unsigned long ip, unsigned long parent_ip, ftrace_ops& op,
+                                      ftrace_regs& regs) noexcept {
+    call<Callback, Policy>(ip, parent_ip, op, regs);
+}
+
+/// One ops with a callback known while compiling: what its own stub calls.
+template <auto Callback, save_policy Policy, unsigned Flags>
+FTRACE_STUB_INLINE void run_one(unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
+                                ftrace_regs& regs) noexcept {
+    thread_state* const thread = this_thread();
+    if (__builtin_expect(thread == nullptr, 0)) return;
+    const bool outermost = !in_section(*thread);
+    if constexpr ((Flags & FTRACE_OPS_FL_RECURSION) != 0) {
+        if (__builtin_expect(!outermost, 0)) {
+            ++thread->missed;
+            return;
+        }
+    }
+    if (outermost) enter_section(*thread);
+    ftrace_ops* const op = load_entry(entry);
+    if (__builtin_expect(op != nullptr, 1)) {
+        const int saved = program_errno();
+        call<Callback, Policy>(ip, parent_ip, *op, regs);
+        program_errno() = saved;
+    }
+    if (outermost) leave_section(*thread);
+}
+
+/// Any number of ops with callbacks known at run time.
+FTRACE_STUB_INLINE void run_list(unsigned long ip, unsigned long parent_ip, ops_list& list,
+                                 ftrace_regs& regs) noexcept {
+    thread_state* const thread = this_thread();
+    if (__builtin_expect(thread == nullptr, 0)) return;
+    const bool outermost = !in_section(*thread);
+    if (outermost) enter_section(*thread);
+    const int saved = program_errno();
+    for (std::size_t i = 0; i < list.count; ++i) {
+        ftrace_ops* const op = load_entry(list.entries() + i);
+        if (op == nullptr) continue;
+        if (!outermost && (ops_access::flags(*op) & FTRACE_OPS_FL_RECURSION) != 0)
+            ++thread->missed;
+        else
+            ops_access::func (*op)(ip, parent_ip, *op, regs);
+    }
+    program_errno() = saved;
+    if (outermost) leave_section(*thread);
+}
+
+}  // namespace ftrace::inline v0::detail

@@ -1,0 +1,57 @@
+// ops<callback, policy, flags>: an ftrace_ops whose callback is known while compiling.
+#pragma once
+
+#include <ftrace/core/config.hpp>
+#include <ftrace/ops/dispatch.hpp>
+#include <ftrace/ops/flags.hpp>
+#include <ftrace/ops/ftrace_ops.hpp>
+#include <ftrace/ops/stubs.hpp>
+#include <type_traits>
+
+namespace ftrace::inline v0 {
+
+/// An ops with entry stubs of its own: alone on a site, the site calls such a stub, and the stub
+/// calls `Callback` directly, or contains it.
+///
+///     static ftrace::ops<on_parse> by_args;                      // ARGS
+///     static ftrace::ops<on_parse, ftrace::SAVE_REGS> by_regs;   // full pt_regs
+///
+/// `Callback`: a function, or a lambda without captures, of type ftrace_func_t; its fourth
+/// parameter may be args_regs&, full_regs& or integer_regs& instead of ftrace_regs&, and then what
+/// the policy does not save is refused while compiling. `Flags`: ops_flags.
+template <auto Callback, save_policy Policy = ARGS, unsigned Flags = FTRACE_OPS_FL_RECURSION>
+class ops : public ftrace_ops {
+    static constexpr bool invocable = detail::accepts<Callback, detail::regs_of<Policy>> ||
+                                      (Policy == SAVE_REGS && detail::accepts<Callback, args_regs>);
+    static_assert(
+        invocable || Policy == SAVE_REGS || !detail::accepts<Callback, full_regs>,
+        "this callback takes full_regs&: only an ops with SAVE_REGS saves them. Write "
+        "ops<callback, ftrace::SAVE_REGS>, or let the callback take ftrace_regs& or args_regs&");
+    static_assert(invocable || Policy == ARGS_INTEGER || !detail::accepts<Callback, integer_regs>,
+                  "this callback takes integer_regs&, which is what ops<callback, "
+                  "ftrace::ARGS_INTEGER> gives");
+    static_assert(invocable || detail::accepts<Callback, full_regs> ||
+                      detail::accepts<Callback, integer_regs> ||
+                      detail::accepts<Callback, args_regs>,
+                  "an ftrace callback is `void f(unsigned long ip, unsigned long parent_ip, "
+                  "ftrace::ftrace_ops&, "
+                  "ftrace::ftrace_regs&) noexcept`: this one has another signature");
+    static_assert(!invocable ||
+                      std::is_nothrow_invocable_v<decltype(Callback), unsigned long, unsigned long,
+                                                  ftrace_ops&, detail::regs_of<Policy>&> ||
+                      std::is_nothrow_invocable_v<decltype(Callback), unsigned long, unsigned long,
+                                                  ftrace_ops&, args_regs&>,
+                  "an ftrace callback must be noexcept: there is nobody to catch between a "
+                  "function and its caller");
+    static_assert(Policy != ARGS_INTEGER || !detail::accepts<Callback, ftrace_regs>,
+                  "an ARGS_INTEGER callback declares that it uses no vector registers: let it take "
+                  "ftrace::integer_regs&, and mark it FTRACE_GENERAL_REGS_ONLY");
+
+public:
+    constexpr FTRACE_NOTRACE ops() noexcept
+        : ftrace_ops(detail::erased<Callback, Policy>,
+                     (Flags & FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED) != 0 ? SAVE_REGS : Policy,
+                     Flags, detail::own_stubs_of<Callback, Policy, Flags>) {}
+};
+
+}  // namespace ftrace::inline v0
