@@ -1,4 +1,5 @@
-// Prints the functions of this program and its library that can be traced, and how often a callback on all of them ran.
+// Prints the functions of this program and its library that can be traced, and how often a callback
+// on all of them ran.
 #include <ftrace/ftrace.hpp>
 
 #include <cstdio>
@@ -10,7 +11,8 @@ namespace {
 
 int calls = 0;
 
-FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {
+FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                            ftrace::ftrace_regs&) noexcept {
     ++calls;
 }
 

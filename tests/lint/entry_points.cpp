@@ -1,5 +1,5 @@
-// Uses the library's main entry points, so that their templates and inline functions are compiled: notrace.sh looks
-// for sites in them.
+// Uses the library's main entry points, so that their templates and inline functions are compiled:
+// notrace.sh looks for sites in them.
 
 namespace entry_points {
 
@@ -7,7 +7,8 @@ struct parser {
     double parse(const char* text, int length, double scale);
 };
 
-FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs& regs) noexcept {
+FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                            ftrace::ftrace_regs& regs) noexcept {
     (void)ftrace::regs_get_argument<0>(regs);
     (void)ftrace::regs_get_argument<3, &parser::parse>(regs);
     (void)ftrace::regs_get_argument<2, int(const char*, int, double)>(regs);

@@ -8,7 +8,8 @@ namespace {
 int calls = 0;
 unsigned long sum = 0;
 
-FTRACE_NOTRACE void on_add(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs& regs) noexcept {
+FTRACE_NOTRACE void on_add(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                           ftrace::ftrace_regs& regs) noexcept {
     ++calls;
     sum += ftrace::regs_get_argument<0>(regs) + ftrace::regs_get_argument<1>(regs);
 }
@@ -41,7 +42,8 @@ __attribute__((noinline)) int add(int a, int b) {
 APP_MAIN {
     auto matched = by_args.set_filter("app::add");
     if (!matched) return fail("set_filter", matched.error().message.c_str());
-    if (matched.value() != 1) return fail("the filter matched another number of functions than one");
+    if (matched.value() != 1)
+        return fail("the filter matched another number of functions than one");
 
     if (app::add(1, 2) != 3 || calls != 0) return fail("called before it was registered");
     {
@@ -49,7 +51,8 @@ APP_MAIN {
         if (!handle) return fail("register_ftrace_function", handle.error().message.c_str());
         for (int i = 0; i < 1000; ++i)
             if (app::add(i, 1) != i + 1) return fail("another sum than untraced");
-        if (calls != 1000 || sum != 500500) return fail("another count or other arguments than called with");
+        if (calls != 1000 || sum != 500500)
+            return fail("another count or other arguments than called with");
     }
     if (app::add(1, 2) != 3 || calls != 1000) return fail("called after it was unregistered");
     return 0;

@@ -10,7 +10,8 @@ namespace {
 
 int calls = 0;
 
-FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {
+FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                            ftrace::ftrace_regs&) noexcept {
     ++calls;
 }
 

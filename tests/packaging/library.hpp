@@ -1,8 +1,10 @@
-// What each of the two libraries of one_registry.tests.cpp offers: an ops of its own, and a function to trace.
+// What each of the two libraries of one_registry.tests.cpp offers: an ops of its own, and a
+// function to trace.
 #pragma once
 
 struct library_interface {
-    /// Registers the library's ops on the functions of this name; the empty string, or what went wrong.
+    /// Registers the library's ops on the functions of this name; the empty string, or what went
+    /// wrong.
     const char* (*attach)(const char* filter);
     void (*detach)();
     /// How often the ops' callback ran.

@@ -1,6 +1,6 @@
-// A program and two shared libraries, all compiled with -fvisibility=hidden: each has its own copy of the library's
-// functions and variables, and yet they must share one registry, or the second would find the first one's calls at the
-// sites and refuse to touch them.
+// A program and two shared libraries, all compiled with -fvisibility=hidden: each has its own copy
+// of the library's functions and variables, and yet they must share one registry, or the second
+// would find the first one's calls at the sites and refuse to touch them.
 #include "tests/packaging/library.hpp"
 
 #include <catch2/catch_all.hpp>
@@ -21,7 +21,8 @@ namespace {
 
 int calls = 0;
 
-FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {
+FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                            ftrace::ftrace_regs&) noexcept {
     ++calls;
 }
 
@@ -29,7 +30,8 @@ ftrace::ops<on_call> counting;
 
 }  // namespace
 
-TEST_CASE("one registry: ops of a program and of two libraries compose on one site", "[packaging]") {
+TEST_CASE("one registry: ops of a program and of two libraries compose on one site",
+          "[packaging]") {
     const library_interface& first = *first_library();
     const library_interface& second = *second_library();
 
