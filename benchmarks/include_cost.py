@@ -8,6 +8,7 @@ each counts, for everything else that a busy machine adds is not the compiler's.
 """
 
 import argparse
+import os
 import pathlib
 import platform
 import shutil
@@ -25,7 +26,7 @@ FILES = {
 
 
 def main():
-    top = pathlib.Path(__file__).absolute().parent.parent
+    top = pathlib.Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY") or pathlib.Path(__file__).absolute().parent.parent)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("-n", type=int, default=10, help="runs of each file (10)")
     parser.add_argument("compilers", nargs="*", default=["g++", "clang++-16", "clang++-19"])
