@@ -12,7 +12,7 @@ import sys
 
 # Who may include whom: a part knows itself and those that stand before it, but arch/ only core/. Parts on one line
 # do not know each other, but export/ reads what trace/ records, and graph/ and live/ may stand on probe/.
-LAYERS = [["arch", "core"], ["sites"], ["patch"], ["ops"], ["args"], ["probe", "graph", "kprobe", "live"], ["trace", "export"]]
+LAYERS = [["arch", "core"], ["args"], ["sites"], ["patch"], ["ops"], ["probe", "graph", "kprobe", "live"], ["trace", "export"]]
 BESIDE = {("arch", "core"), ("core", "arch"), ("export", "trace"), ("graph", "probe"), ("live", "probe")}
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
