@@ -17,23 +17,32 @@ struct text_edit {
     std::uintptr_t site;
     site_bytes before;
     site_bytes after;
+    /// The first edit of a site may find more than one instruction there (gcc's five nops), or one
+    /// that reaches beyond the five bytes (clang's long nop): `nops` bytes of nops in all. Later
+    /// ones find site_size.
+    std::uint16_t nops = site_size;
+    /// A thread may stand between them.
+    bool several_nops = false;
+
+    [[nodiscard]] FTRACE_NOTRACE std::uintptr_t end() const noexcept { return site + nops; }
 };
 
 // A site, before and after:
 //
-//     f:  90 90 90 90 90     five nops (gcc)          f:  e8 xx xx xx xx   call stub
-//     f:  0f 1f 44 00 08     one nop (clang, us)
+//     f:  90 90 90 90 90           five nops (gcc)           f:  e8 xx xx xx xx            call
+//     stub f:  0f 1f 44 00 08           one nop (clang, us)       f:  e8 xx xx xx xx f:  0f 1f 84
+//     00 00 02 00 00  (clang, eight bytes)      f:  e8 xx xx xx xx 90 90 90
 //
 // Order of writes, for all sites of a transaction together (kernel: smp_text_poke_batch_finish):
 //
-//     1. first byte  <- int3        then every core serialises
-//     2. bytes 1..4  <- new tail    then every core serialises
-//     3. first byte  <- new first   then every core serialises
+//     1. first byte   <- int3        then every core serialises
+//     2. other bytes  <- new tail    then every core serialises
+//     3. first byte   <- new first   then every core serialises
 //
 // Who may be executing: anybody, all the time. Before 1 a thread runs the old instruction, between
-// 1 and 3 it traps and emulate() does the new instruction's work, after 3 it runs the new one.
-// Bytes 1..4 change only while nobody can decode past the int3. A thread that stands between gcc's
-// five nops has to be moved out between 1 and 2; see patch/evacuation.hpp.
+// 1 and 3 it traps and emulate() does the new instruction's work, after 3 it runs the new one. The
+// other bytes change only while nobody can decode past the int3. A thread that stands between gcc's
+// five nops is moved out between 1 and 2: patch/evacuation.hpp.
 
 FTRACE_NOTRACE inline void write_byte(std::uintptr_t at, std::uint8_t byte) noexcept {
     __atomic_store_n(reinterpret_cast<std::uint8_t*>(at), byte, __ATOMIC_RELEASE);
@@ -45,6 +54,9 @@ FTRACE_NOTRACE inline void poke_trap(const text_edit& edit) noexcept {
 /// Step 2. No call of memcpy: the program's libc may be what is patched.
 FTRACE_NOTRACE inline void poke_tail(const text_edit& edit, const site_bytes& bytes) noexcept {
     for (std::size_t i = 1; i < site_size; ++i) write_byte(edit.site + i, bytes.byte[i]);
+    constexpr std::uint8_t one_byte_nop = 0x90;
+    for (std::uintptr_t at = edit.site + site_size; at < edit.end(); ++at)
+        write_byte(at, one_byte_nop);
 }
 /// Step 3.
 FTRACE_NOTRACE inline void poke_head(const text_edit& edit, const site_bytes& bytes) noexcept {
@@ -59,6 +71,14 @@ FTRACE_NOTRACE inline void poke_head(const text_edit& edit, const site_bytes& by
 FTRACE_NO_INSTRUMENTATION inline void set_program_counter(ucontext_t& context,
                                                           std::uintptr_t pc) noexcept {
     context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(pc);
+}
+/// Whether a SIGTRAP is an int3's: Linux reports those as SI_KERNEL, debuggers' as TRAP_BRKPT.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool is_breakpoint(const siginfo_t& info) noexcept {
+    return info.si_code == SI_KERNEL || info.si_code == TRAP_BRKPT;
+}
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool is_trap(std::uintptr_t at) noexcept {
+    return __atomic_load_n(reinterpret_cast<const std::uint8_t*>(at), __ATOMIC_ACQUIRE) ==
+           int3_opcode;
 }
 /// The address of the int3 that raised this SIGTRAP.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uintptr_t trap_address(

@@ -1,0 +1,83 @@
+// Moving threads out from between the nops of a site.
+//
+// gcc leaves five one-byte nops. A thread may stand at the second, third, ... when the first
+// becomes an int3, and would go on into the middle of the call that is written next. So before
+// bytes behind the first change, every thread that runs in user mode is asked, by a SIGTRAP of its
+// own, where it is; the handler moves it behind the nops. A thread inside a system call is not
+// between nops, and will meet the int3 when it comes back; it is not disturbed.
+#pragma once
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/patch/text_state.hpp>
+#include <string>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+/// Whether the thread may be executing user code now; false if it is inside a system call, or gone.
+FTRACE_NOTRACE inline bool runs_user_code(const char* tid) {
+    const std::string path = std::string("/proc/self/task/") + tid + "/syscall";
+    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return errno != ENOENT && errno != ESRCH;
+    char first[7];  // "running", or the number of a system call
+    const ssize_t length = ::read(file, first, sizeof first);
+    const bool gone = length < 0 && errno == ESRCH;
+    ::close(file);
+    return !gone && (length < 0 || std::memcmp(first, "running", sizeof first) == 0);
+}
+
+/// The other threads of this process.
+FTRACE_NOTRACE inline std::vector<std::string> other_threads() {
+    std::vector<std::string> threads;
+    const std::string mine = std::to_string(::syscall(SYS_gettid));
+    DIR* const tasks = ::opendir("/proc/self/task");
+    if (tasks == nullptr) return threads;
+    while (const dirent* entry = ::readdir(tasks))
+        if (entry->d_name[0] != '.' && mine != entry->d_name) threads.emplace_back(entry->d_name);
+    ::closedir(tasks);
+    return threads;
+}
+
+/// Returns when no thread stands between the nops of the batch's sites. The batch is published, its
+/// first bytes are int3, and every core has serialised. Error: busy, a thread did not answer within
+/// a second (it blocks SIGTRAP).
+FTRACE_NOTRACE inline result<void> evacuate(const edit_batch& batch) {
+    for (const std::string& tid : other_threads()) {
+        if (!runs_user_code(tid.c_str())) continue;
+        const std::uint32_t answered = __atomic_load_n(&batch.evacuated, __ATOMIC_ACQUIRE);
+        if (::syscall(SYS_tgkill, ::getpid(), std::atoi(tid.c_str()), SIGTRAP) != 0) continue;
+        for (unsigned tries = 0; __atomic_load_n(&batch.evacuated, __ATOMIC_ACQUIRE) == answered;
+             ++tries) {
+            if (tries < 100) {
+                ::sched_yield();
+                continue;
+            }
+            if (!runs_user_code(tid.c_str())) break;
+            if (tries > 10'000)
+                return error{
+                    errc::busy,
+                    "thread " + tid +
+                        " does not answer SIGTRAP, which is needed once before gcc's five nops "
+                        "become one: let it not block SIGTRAP, or register the ops before it "
+                        "starts. Nothing was changed"};
+            const timespec pause{0, 100'000};
+            ::nanosleep(&pause, nullptr);
+        }
+    }
+    return {};
+}
+
+}  // namespace ftrace::inline v0::detail

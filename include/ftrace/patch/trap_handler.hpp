@@ -1,0 +1,104 @@
+// SIGTRAP while text changes: a thread that ran into an int3 of ours does the new instruction's
+// work and goes on; every other SIGTRAP is passed to whoever handled it before.
+#pragma once
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ftrace/arch/text_poke.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/patch/text_state.hpp>
+
+namespace ftrace::inline v0::detail {
+
+/// Hands a signal on to the handler that was there before ours. With none, the process dies of it,
+/// as it would have.
+FTRACE_NO_INSTRUMENTATION inline void chain_trap(const struct sigaction& previous, int signal,
+                                                 siginfo_t* info, void* context) noexcept {
+    if ((previous.sa_flags & SA_SIGINFO) != 0) {
+        previous.sa_sigaction(signal, info, context);
+    } else if (previous.sa_handler == SIG_DFL) {
+        ::signal(signal, SIG_DFL);
+        ::raise(signal);  // blocked until we return; then it ends the process
+    } else if (previous.sa_handler != SIG_IGN) {
+        previous.sa_handler(signal);
+    }
+}
+
+/// What a SIGTRAP turned out to be.
+enum class trap_meaning { emulated, evacuated, stale, foreign };
+
+FTRACE_NO_INSTRUMENTATION inline trap_meaning answer_trap(text_state& text, const siginfo_t& info,
+                                                          ucontext_t& context) noexcept {
+    // acquire: pairs with the release that published the batch.
+    edit_batch* const batch = __atomic_load_n(&text.active, __ATOMIC_ACQUIRE);
+    if (info.si_code == SI_TKILL) {
+        if (batch == nullptr || info.si_pid != ::getpid()) return trap_meaning::foreign;
+        // Asked by evacuation.hpp whether it stands between the nops of a site: what is left of
+        // them does nothing.
+        const std::uintptr_t pc = arch::program_counter(context);
+        const arch::text_edit* const edit = batch->find(pc);
+        if (edit != nullptr && pc != edit->site) arch::set_program_counter(context, edit->end());
+        __atomic_add_fetch(&batch->evacuated, 1, __ATOMIC_RELEASE);
+        return trap_meaning::evacuated;
+    }
+    if (!arch::is_breakpoint(info)) return trap_meaning::foreign;
+    const std::uintptr_t site = arch::trap_address(context);
+    const arch::text_edit* const edit = batch == nullptr ? nullptr : batch->find(site);
+    if (edit != nullptr && edit->site == site) {
+        arch::emulate(context, site, edit->after);
+        return trap_meaning::emulated;
+    }
+    // The trap was ours, but the transaction ended before this handler began: run what stands there
+    // now.
+    if (!arch::is_trap(site)) {
+        arch::set_program_counter(context, site);
+        return trap_meaning::stale;
+    }
+    return trap_meaning::foreign;
+}
+
+FTRACE_NO_INSTRUMENTATION inline void on_trap(int signal, siginfo_t* info, void* context) noexcept {
+    const int saved = errno;
+    text_state& text = *__atomic_load_n(&shared_state()->text, __ATOMIC_ACQUIRE);
+    // seq_cst: either the transaction that ends sees this handler, or this handler sees its batch
+    // gone.
+    __atomic_add_fetch(&text.handlers, 1, __ATOMIC_SEQ_CST);
+    const trap_meaning meaning = answer_trap(text, *info, *static_cast<ucontext_t*>(context));
+    __atomic_sub_fetch(&text.handlers, 1, __ATOMIC_SEQ_CST);
+    if (meaning == trap_meaning::foreign) chain_trap(text.previous, signal, info, context);
+    errno = saved;
+}
+
+/// Puts our handler in front, also of one that the program installed since. Call with the process
+/// locked.
+FTRACE_NOTRACE inline result<void> install_trap_handler(text_state& text) {
+    struct sigaction current;
+    if (::sigaction(SIGTRAP, nullptr, &current) == 0 && text.installed &&
+        current.sa_sigaction == text.ours.sa_sigaction)
+        return {};
+    struct sigaction ours = {};
+    ours.sa_sigaction = on_trap;
+    // All signals are blocked meanwhile: a handler of the program that runs into an int3 while
+    // SIGTRAP is blocked would be the end of the process.
+    ::sigfillset(&ours.sa_mask);
+    ours.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    text.previous = current;
+    if (::sigaction(SIGTRAP, &ours, nullptr) != 0)
+        return error{errc::system_failure,
+                     std::string("cannot install a SIGTRAP handler (") + std::strerror(errno) +
+                         "), without which text cannot change under running threads"};
+    text.ours = ours;
+    text.installed = true;
+    pin_object(reinterpret_cast<const void*>(&on_trap));
+    return {};
+}
+
+}  // namespace ftrace::inline v0::detail

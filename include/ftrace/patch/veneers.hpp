@@ -1,0 +1,113 @@
+// Where the veneers are: pages within reach of the text that calls them.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/arch/veneer.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/os.hpp>
+#include <ftrace/core/result.hpp>
+#include <string>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+/// All veneers of the process. They are never taken away: a thread may be on its way through one.
+/// The same context and target get the same veneer again, so switching the same ops on and off
+/// needs no more of them.
+class veneer_pool {
+public:
+    /// A veneer that every address in [begin, end) can call, and that enters `target` with
+    /// `context` on the stack. Errors: out_of_reach.
+    FTRACE_NOTRACE result<std::uintptr_t> get(std::uintptr_t begin, std::uintptr_t end,
+                                              const void* context, const void* target) {
+        for (page& candidate : pages_)
+            if (reaches(candidate.code, begin, end))
+                for (std::size_t i = 0; i < candidate.used; ++i)
+                    if (candidate.data()[i].context == context &&
+                        candidate.data()[i].target == target)
+                        return candidate.entry(i);
+        for (page& candidate : pages_)
+            if (reaches(candidate.code, begin, end) && candidate.used < arch::veneers_per_page)
+                return add(candidate, context, target);
+        const std::uintptr_t code = map_near(begin, end);
+        if (code == 0)
+            return error{
+                errc::out_of_reach,
+                "no free address space within 2 GiB of the text at " + hex(begin) +
+                    " for a veneer: the functions there cannot be traced from a stub farther away",
+                {},
+                begin};
+        pages_.push_back({code, 0});
+        return add(pages_.back(), context, target);
+    }
+
+private:
+    struct page {
+        std::uintptr_t code;
+        std::size_t used;
+
+        [[nodiscard]] FTRACE_NOTRACE arch::veneer_data* data() const noexcept {
+            return reinterpret_cast<arch::veneer_data*>(code + arch::veneer_page);
+        }
+        [[nodiscard]] FTRACE_NOTRACE std::uintptr_t entry(std::size_t i) const noexcept {
+            return code + i * sizeof(arch::veneer_code);
+        }
+    };
+
+    [[nodiscard]] FTRACE_NOTRACE static bool reaches(std::uintptr_t code, std::uintptr_t begin,
+                                                     std::uintptr_t end) noexcept {
+        return arch::call_reaches(begin, code) && arch::call_reaches(end, code) &&
+               arch::call_reaches(begin, code + arch::veneer_page) &&
+               arch::call_reaches(end, code + arch::veneer_page);
+    }
+
+    /// Nobody calls the entry before its site is written, and that is ordered by
+    /// synchronize_cores().
+    FTRACE_NOTRACE static std::uintptr_t add(page& where, const void* context,
+                                             const void* target) noexcept {
+        where.data()[where.used] = {context, target};
+        return where.entry(where.used++);
+    }
+
+    /// A code page and its data page, the code written and executable; 0 if there is no room.
+    FTRACE_NOTRACE static std::uintptr_t map_near(std::uintptr_t begin,
+                                                  std::uintptr_t end) noexcept {
+        // Below the text first: above an executable that is not position-independent the heap
+        // grows. Upwards the first steps are left out for the same reason.
+        constexpr std::uintptr_t step = 1 << 20, reach = std::uintptr_t{2047} << 20,
+                                 heap_room = std::uintptr_t{256} << 20;
+        for (std::uintptr_t distance = step; distance < reach && distance < begin; distance += step)
+            if (const std::uintptr_t code = map_at((begin - distance) & ~(step - 1)); code != 0) {
+                if (reaches(code, begin, end)) return code;
+                ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
+                break;
+            }
+        for (std::uintptr_t distance = heap_room; distance < reach; distance += step)
+            if (const std::uintptr_t code = map_at((end + distance) & ~(step - 1)); code != 0) {
+                if (reaches(code, begin, end)) return code;
+                ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
+                break;
+            }
+        return 0;
+    }
+
+    FTRACE_NOTRACE static std::uintptr_t map_at(std::uintptr_t address) noexcept {
+        void* const wanted = reinterpret_cast<void*>(address);
+        void* const memory = ::mmap(wanted, 2 * arch::veneer_page, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (memory == MAP_FAILED) return 0;
+        if (memory == wanted) {
+            arch::write_veneer_page(memory);
+            if (::mprotect(memory, arch::veneer_page, PROT_READ | PROT_EXEC) == 0) return address;
+        }
+        ::munmap(memory, 2 * arch::veneer_page);
+        return 0;
+    }
+
+    std::vector<page> pages_;
+};
+
+}  // namespace ftrace::inline v0::detail
