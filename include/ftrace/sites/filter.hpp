@@ -1,0 +1,225 @@
+// Patterns of set_ftrace_filter, for C++ names.
+#pragma once
+
+#include <cstddef>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/sites/function_names.hpp>
+#include <ftrace/sites/glob.hpp>
+#include <ftrace/sites/loaded_image.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace ftrace::inline v0 {
+namespace detail {
+
+/// What the demangler writes that stands in no linker name: a word within one of these says nothing
+/// about the linker name.
+inline constexpr std::string_view words_of_demanglers =
+    "operator new delete co_await void wchar_t bool char signed unsigned short int long __int128 "
+    "float double __float128 _Float16 _Float32 _Float64 _Float128 half std::bfloat16_t decimal32 "
+    "decimal64 decimal128 char8_t char16_t char32_t auto decltype nullptr_t _BitInt _Complex "
+    "_Imaginary __vector restrict const volatile noexcept throw typename template class enum union "
+    "struct requires concept std allocator basic_string string istream ostream iostream "
+    "basic_istream basic_ostream basic_iostream char_traits anonymous namespace lambda unnamed "
+    "type block literal default arg parm this true false sizeof alignof typeid dynamic_cast "
+    "static_cast const_cast reinterpret_cast clone initializer for thunk virtual non guard "
+    "fp variable reference temporary transaction safe pack expansion global constructors "
+    "destructors "
+    "keyed to vtable typeinfo name construction ull "
+    "substitution ";
+
+/// The word that a name's linker form must contain if the pattern is to match; empty if no such
+/// word is certain.
+[[nodiscard]] FTRACE_NOTRACE inline std::string certain_word(const glob& pattern) {
+    std::string word = pattern.longest_word();
+    if (words_of_demanglers.find(word) != std::string_view::npos) word.clear();
+    return word;
+}
+
+[[nodiscard]] FTRACE_NOTRACE inline std::string_view without_blanks(
+    std::string_view text) noexcept {
+    constexpr std::string_view blanks = " \t\r\n";
+    const std::size_t begin = text.find_first_not_of(blanks);
+    if (begin == std::string_view::npos) return {};
+    return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+}
+
+/// Calls visitor(word) for each pattern of a list. C++ names contain spaces and commas: patterns
+/// are parted by `;` or a new line.
+template <typename Visitor>
+FTRACE_NOTRACE void for_each_pattern(std::string_view list, Visitor&& visitor) {
+    while (!list.empty()) {
+        const std::size_t end = list.find_first_of(";\n");
+        const std::string_view word = without_blanks(list.substr(0, end));
+        if (!word.empty()) visitor(word);
+        if (end == std::string_view::npos) break;
+        list.remove_prefix(end + 1);
+    }
+}
+
+}  // namespace detail
+
+/// One pattern: `[!]name[:mod:[!]object]`.
+///
+/// `name` is a glob (`*`, `?`, `[a-z]`, `[!a-z]`, `\`; see detail::glob for `operator*`,
+/// `f(char*)`, `operator[]`), empty for `*`. A name matches if the pattern fits one of
+///
+///   - its qualified C++ name, whatever the parameters: `ns::Parser::parse`, `max<int>`, `max`
+///     (template argument lists and ABI tags may be left out);
+///   - that name with its parameters, with or without what follows them, if the pattern has a `(`:
+///     `ns::Parser::parse(char const*)`; parameters are written as in the listing, spaces aside;
+///   - its linker name: exactly, or, if the pattern begins with `_Z`, as a glob. (Linker names
+///   contain
+///     the types of all parameters; `*alloc*` would match whatever takes a std::string.)
+///
+/// A pattern that is a function's full name, letter by letter, matches that function, whatever the
+/// characters would mean in a glob.
+///
+/// `object` is a glob over an object's file name, `libz.so.1` or `libz`, or with a `/` over its
+/// path; `!` inverts it. `:mod:*` means every shared object, `:mod:!*` the executable, as the
+/// kernel's modules and its core.
+///
+/// A leading `!` is only reported (negated()): removing is the business of who keeps the set.
+class name_pattern {
+public:
+    /// invalid_argument: an empty pattern, or an empty object behind `:mod:`.
+    [[nodiscard]] FTRACE_NOTRACE static result<name_pattern> parse(std::string_view text) {
+        name_pattern made;
+        std::string_view rest = detail::without_blanks(text);
+        made.text_ = rest;
+        if (rest.starts_with('!')) {
+            made.negated_ = true;
+            rest = detail::without_blanks(rest.substr(1));
+        }
+        if (rest.empty())
+            return error{errc::invalid_argument,
+                         "the pattern '" + std::string(text) +
+                             "' is empty: write a function's name, or a glob as in parse*"};
+        if (const std::size_t command = find_command(rest); command != std::string_view::npos) {
+            std::string_view object = rest.substr(command + module_command.size());
+            made.has_object_ = true;
+            if (object.starts_with('!')) {
+                made.other_objects_ = true;
+                object.remove_prefix(1);
+            }
+            if (object.empty())
+                return error{errc::invalid_argument,
+                             "the pattern '" + std::string(text) +
+                                 "' names no object: write :mod:libz or :mod:!libz"};
+            made.object_ = detail::glob(object);
+            made.object_is_path_ = object.find('/') != std::string_view::npos;
+            rest = rest.substr(0, command);
+            if (rest.empty()) rest = "*";
+        }
+        detail::append_without_spaces(made.name_, rest);
+        made.glob_ = detail::glob(made.name_);
+        // Within braces and quotes demanglers describe what has no name: "{lambda(int)#1}".
+        if (made.name_.find_first_of("{'#") == std::string::npos)
+            made.word_ = detail::certain_word(made.glob_);
+        made.has_parameters_ = made.name_.find('(') != std::string::npos;
+        made.is_linker_name_ = made.name_.starts_with("_Z");
+        return made;
+    }
+
+    /// Whether this is one of the functions meant; negation plays no part. Allocates.
+    [[nodiscard]] FTRACE_NOTRACE bool matches(const function_names& names) const {
+        if (has_object_ && !matches_object(names.object(), names.in_executable())) return false;
+        if (glob_.matches_everything()) return true;
+        const std::string_view linker_name = names.linker_name();
+        if (linker_name == name_) return true;
+        if (is_linker_name_) return glob_.matches(linker_name);
+        // Every identifier of the demangled name stands in the linker name, but for the
+        // demangler's own words: most names are never demangled.
+        if (!word_.empty() && linker_name.find(word_) == std::string_view::npos) return false;
+        return matches_demangled(names);
+    }
+
+    /// Whether anything in an object can match; a cheap test before all of its functions.
+    [[nodiscard]] FTRACE_NOTRACE bool matches_object(std::string_view path,
+                                                     bool executable) const noexcept {
+        if (!has_object_) return true;
+        const std::string_view name = detail::base_of_path(path);
+        bool found;
+        if (object_.matches_everything())
+            found = !executable;
+        else if (object_is_path_)
+            found = object_.matches(path);
+        else
+            found = object_.matches(name) || object_.matches(name.substr(0, name.find(".so")));
+        return found != other_objects_;
+    }
+
+    /// Whether it began with `!`.
+    [[nodiscard]] FTRACE_NOTRACE bool negated() const noexcept { return negated_; }
+    /// The pattern as it was written, without blanks around it.
+    [[nodiscard]] FTRACE_NOTRACE const std::string& text() const noexcept { return text_; }
+    /// Its name part.
+    [[nodiscard]] FTRACE_NOTRACE const std::string& name() const noexcept { return name_; }
+
+private:
+    static constexpr std::string_view module_command = ":mod:";
+
+    name_pattern() = default;
+
+    /// Where `:mod:` begins. `a::mod::b` is a name.
+    [[nodiscard]] FTRACE_NOTRACE static std::size_t find_command(std::string_view text) noexcept {
+        for (std::size_t at = text.rfind(module_command); at != std::string_view::npos && at != 0;
+             at = text.rfind(module_command, at - 1)) {
+            if (text[at - 1] != ':' && !text.substr(at + module_command.size()).starts_with(':'))
+                return at;
+        }
+        return text.starts_with(module_command) && !text.starts_with(":mod::")
+                   ? 0
+                   : std::string_view::npos;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE bool matches_demangled(const function_names& names) const {
+        const detail::name_parts& parts = names.parts();
+        std::string plain, tidy;
+        const auto fits = [&](std::string_view name) FTRACE_NOTRACE {
+            tidy.clear();
+            detail::append_without_spaces(tidy, name);
+            return tidy == name_ || glob_.matches(tidy);
+        };
+        // The qualified name as it is, without ABI tags, without template arguments.
+        const bool decorated = parts.qualified.find('<') != std::string_view::npos ||
+                               parts.qualified.find("[abi:") != std::string_view::npos;
+        for (int form = 0; form < (decorated ? 3 : 1); ++form) {
+            plain.clear();
+            if (form == 0)
+                plain = parts.qualified;
+            else
+                detail::append_plain(plain, parts.qualified, form == 1);
+            if (fits(plain)) return true;
+            if (!has_parameters_) continue;
+            plain += parts.parameters;
+            if (fits(plain)) return true;
+            plain += parts.suffix;
+            if (fits(plain)) return true;
+        }
+        return fits_whole(names.demangled(), tidy);
+    }
+
+    /// The full name, return type and all: to the letter, or as a glob with parameters.
+    [[nodiscard]] FTRACE_NOTRACE bool fits_whole(std::string_view name, std::string& tidy) const {
+        tidy.clear();
+        detail::append_without_spaces(tidy, name);
+        return tidy == name_ || (has_parameters_ && glob_.matches(tidy));
+    }
+
+    std::string text_;
+    std::string name_;
+    detail::glob glob_;
+    detail::glob object_;
+    std::string word_;
+    bool negated_ = false;
+    bool has_object_ = false;
+    bool other_objects_ = false;
+    bool object_is_path_ = false;
+    bool has_parameters_ = false;
+    bool is_linker_name_ = false;
+};
+
+}  // namespace ftrace::inline v0

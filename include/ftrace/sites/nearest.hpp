@@ -1,0 +1,146 @@
+// "Did you mean": the names most like one that matches nothing.
+#pragma once
+
+#include <cstddef>
+#include <ftrace/core/config.hpp>
+#include <ftrace/sites/match.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ftrace::inline v0 {
+namespace detail {
+
+/// The last component of a qualified name: "ns::Parser::parse" gives "parse".
+[[nodiscard]] FTRACE_NOTRACE inline std::string_view last_component(
+    std::string_view qualified) noexcept {
+    std::size_t begin = 0, i = 0;
+    while (i < qualified.size()) {
+        if (const std::size_t behind = behind_operator(qualified, i); behind != i) {
+            i = behind;
+        } else if (qualified[i] == '<' || qualified[i] == '(' || qualified[i] == '{') {
+            i = behind_bracket(qualified, i);
+        } else {
+            if (qualified.substr(i).starts_with("::")) begin = i + 2;
+            ++i;
+        }
+    }
+    return begin < qualified.size() ? qualified.substr(begin) : qualified;
+}
+
+/// How many letters have to be inserted, removed, replaced or swapped with their neighbour to turn
+/// one name into the other; `limit` + 1 if it is more than `limit`.
+class edit_distance {
+public:
+    [[nodiscard]] FTRACE_NOTRACE std::size_t operator()(std::string_view a, std::string_view b,
+                                                        std::size_t limit) {
+        const std::size_t difference =
+            a.size() < b.size() ? b.size() - a.size() : a.size() - b.size();
+        if (difference > limit) return limit + 1;
+        for (auto& row : rows_) row.resize(b.size() + 1);
+        for (std::size_t k = 0; k <= b.size(); ++k) rows_[0][k] = k;
+        for (std::size_t i = 1; i <= a.size(); ++i) {
+            const auto& before = rows_[(i + 2) % 3];
+            const auto& last = rows_[(i + 1) % 3];  // of a[..i-2], for swapped neighbours
+            auto& row = rows_[i % 3];
+            std::size_t least = row[0] = i;
+            for (std::size_t k = 1; k <= b.size(); ++k) {
+                std::size_t cost = before[k - 1] + (a[i - 1] == b[k - 1] ? 0 : 1);
+                if (before[k] + 1 < cost) cost = before[k] + 1;
+                if (row[k - 1] + 1 < cost) cost = row[k - 1] + 1;
+                if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
+                    last[k - 2] + 1 < cost)
+                    cost = last[k - 2] + 1;
+                row[k] = cost;
+                if (cost < least) least = cost;
+            }
+            if (least > limit) return limit + 1;
+        }
+        const std::size_t cost = rows_[a.size() % 3][b.size()];
+        return cost <= limit ? cost : limit + 1;
+    }
+
+private:
+    std::vector<std::size_t> rows_[3];
+};
+
+/// Keeps the few names nearest to a pattern.
+class nearest_set {
+public:
+    FTRACE_NOTRACE nearest_set(std::string_view pattern, std::size_t count) : count_(count) {
+        std::string name;
+        for (const char c : split_name(pattern).qualified)
+            if (c != '*' && c != '?') name += c;
+        append_plain(whole_, name, false);
+        last_ = last_component(whole_);
+    }
+
+    FTRACE_NOTRACE void offer(const name_parts& parts) {
+        if (count_ == 0 || last_.empty()) return;
+        plain_.clear();
+        append_plain(plain_, parts.qualified, false);
+        const std::string_view candidate = last_component(plain_);
+        // Half of the letters may differ, and no more than in the worst name kept so far.
+        std::size_t limit = last_.size() / 2 + 1;
+        if (found_.size() == count_ && found_.back().first / scale < limit)
+            limit = found_.back().first / scale;
+        const std::size_t distance = letters_(last_, candidate, limit);
+        if (distance > limit) return;
+        // Among equals the one whose namespaces and classes are nearest.
+        constexpr std::size_t farthest = scale - 1;
+        const std::size_t score = distance * scale + letters_(whole_, plain_, farthest - 1);
+        for (const auto& known : found_)
+            if (known.second == plain_) return;
+        std::size_t at = found_.size();
+        while (at > 0 && found_[at - 1].first > score) --at;
+        if (at == count_) return;
+        found_.emplace(found_.begin() + static_cast<std::ptrdiff_t>(at), score, plain_);
+        if (found_.size() > count_) found_.pop_back();
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE std::vector<std::string> names() const {
+        std::vector<std::string> list;
+        for (const auto& each : found_) list.push_back(each.second);
+        return list;
+    }
+
+private:
+    static constexpr std::size_t scale = 64;
+
+    std::size_t count_;
+    std::string whole_, plain_;
+    std::string_view last_;
+    edit_distance letters_;
+    std::vector<std::pair<std::size_t, std::string>> found_;
+};
+
+}  // namespace detail
+
+/// Of `linker_names`, at most `count` whose functions are called most like `pattern`, the nearest
+/// first: qualified C++ names without parameters and template arguments, none twice. Compares the
+/// last component, then the whole name; what differs in more than half of its letters is no answer.
+[[nodiscard]] FTRACE_NOTRACE inline std::vector<std::string> nearest_names(
+    const name_pattern& pattern, std::span<const std::string_view> linker_names,
+    std::size_t count) {
+    detail::nearest_set nearest(pattern.name(), count);
+    detail::demangler demangle;
+    for (const std::string_view name : linker_names)
+        nearest.offer(detail::split_name(demangle(name)));
+    return nearest.names();
+}
+
+/// The same, of all sites of `objects`.
+[[nodiscard]] FTRACE_NOTRACE inline std::vector<std::string> nearest_names(
+    const name_pattern& pattern, std::span<const loaded_object> objects, std::size_t count) {
+    detail::nearest_set nearest(pattern.name(), count);
+    detail::demangler demangle;
+    for (const loaded_object& object : objects)
+        detail::for_each_site_name(object, demangle,
+                                   [&](const function_names& names)
+                                       FTRACE_NOTRACE { nearest.offer(names.parts()); });
+    return nearest.names();
+}
+
+}  // namespace ftrace::inline v0

@@ -1,0 +1,168 @@
+// From addresses to functions, and back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/error.hpp>
+#include <ftrace/core/lock.hpp>
+#include <ftrace/sites/loaded_image.hpp>
+#include <ftrace/sites/objects.hpp>
+#include <ftrace/sites/symbol_table.hpp>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ftrace::inline v0 {
+
+/// A function, by the address of its first byte.
+struct function_symbol {
+    std::string
+        name;  ///< linker name; "object+0x1234" or "0x7f1234" where nothing names the address
+    std::uintptr_t start = 0;  ///< the function's first byte; without a name the address asked for
+    std::size_t size = 0;      ///< 0 where nothing tells
+};
+
+namespace detail {
+
+/// The tables read so far. They stay for good, as do the views into them: a trace names functions
+/// of objects that were unloaded meanwhile.
+struct symbol_cache {
+    struct object {
+        std::string path;
+        std::vector<unsigned char> build_id;
+        std::uintptr_t header;
+        std::uintptr_t bias;
+        symbol_table table;
+    };
+    recursive_lock lock;  // taken before the loader's lock, never within it
+    std::vector<object*> objects;
+
+    [[nodiscard]] FTRACE_NOTRACE const symbol_table* find(std::string_view path,
+                                                          std::span<const unsigned char> build_id,
+                                                          std::uintptr_t header,
+                                                          std::uintptr_t bias) const noexcept {
+        for (const object* known : objects) {
+            if (known->path != path || known->build_id.size() != build_id.size()) continue;
+            if (build_id.empty()
+                    ? known->header == header && known->bias == bias
+                    : std::memcmp(known->build_id.data(), build_id.data(), build_id.size()) == 0)
+                return &known->table;
+        }
+        return nullptr;
+    }
+};
+
+FTRACE_NOTRACE inline symbol_cache& symbols_read() {
+    static symbol_cache* const cache = new symbol_cache;  // outlives every static object
+    return *cache;
+}
+
+/// The symbols of an image, read now if they never were. The caller holds the cache's lock.
+[[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(symbol_cache& cache,
+                                                                   const loaded_image& image) {
+    const std::string path = image.readable_path();
+    const byte_view id = image.build_id();
+    const auto header = reinterpret_cast<std::uintptr_t>(image.segments);
+    if (const symbol_table* known = cache.find(path, id, header, image.bias)) return *known;
+    cache.objects.push_back(new symbol_cache::object{
+        path, {id.begin(), id.end()}, header, image.bias, {image.open_file(), path}});
+    return cache.objects.back()->table;
+}
+
+/// The symbols of an object, read now if they never were; empty if it was unloaded before. Valid
+/// for ever. Thread-safe.
+[[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(const loaded_object& object) {
+    symbol_cache& cache = symbols_read();
+    const lock_guard guard(cache.lock);
+    const symbol_table* table =
+        cache.find(object.path, object.build_id, object.header, object.bias);
+    if (table == nullptr)
+        for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
+            if (reinterpret_cast<std::uintptr_t>(image.segments) != object.header ||
+                image.bias != object.bias)
+                return true;
+            table = &symbols_of(cache, image);
+            return false;
+        });
+    static const symbol_table* const none = new symbol_table;
+    return table != nullptr ? *table : *none;
+}
+
+/// "libz.so.1+0x1234": the name of what has none. The number is an address of the file, as
+/// addr2line takes it.
+[[nodiscard]] FTRACE_NOTRACE inline std::string offset_name(std::string_view object,
+                                                            std::uintptr_t offset) {
+    std::string name(object);
+    name += '+';
+    name += hex(offset);
+    return name;
+}
+
+/// Calls visitor(site, aliases) for each of an object's sites, in one pass over sites and symbols.
+/// `sites` are sorted; `aliases` are the symbols of the site's function, the best first, none if
+/// nothing names it.
+template <typename Visitor>
+FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
+                                          std::span<const std::uintptr_t> sites,
+                                          const symbol_table& symbols, Visitor&& visitor) {
+    const std::span<const symbol_entry> entries = symbols.entries();
+    std::size_t first = 0, behind = 0;  // entries[first..behind) share the last address passed
+    for (const std::uintptr_t site : sites) {
+        const std::uint64_t address = site - object.bias;
+        while (behind < entries.size() && entries[behind].address <= address) {
+            if (entries[behind].address != entries[first].address) first = behind;
+            ++behind;
+        }
+        std::span<const symbol_entry> aliases = entries.subspan(first, behind - first);
+        if (!aliases.empty()) {
+            const std::uint64_t offset = address - aliases[0].address;
+            const std::uint64_t size = aliases[0].size;
+            if (offset > arch::farthest_site || (size != 0 && offset >= size)) aliases = {};
+        }
+        visitor(site, aliases);
+    }
+}
+
+}  // namespace detail
+
+/// The function that contains `address`. Symbols are read at the first question about an object.
+/// Thread-safe; allocates: not for callbacks.
+[[nodiscard]] FTRACE_NOTRACE inline function_symbol symbol_of(std::uintptr_t address) {
+    using namespace detail;
+    symbol_cache& cache = symbols_read();
+    const lock_guard guard(cache.lock);
+    function_symbol found{hex(address), address, 0};
+    for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
+        if (!image.holds(address, 1, PF_X)) return true;
+        const std::uint64_t offset = address - image.bias;
+        if (const symbol_entry* entry = symbols_of(cache, image).containing(offset))
+            found = {std::string(entry->linker_name()),
+                     static_cast<std::uintptr_t>(entry->address) + image.bias,
+                     static_cast<std::size_t>(entry->size)};
+        else
+            found.name = offset_name(base_of_path(image.readable_path()), offset);
+        return false;
+    });
+    return found;
+}
+
+/// The address of a function by its linker name, in the first loaded object that has it; 0 if none
+/// does. Reads the symbols of all objects up to that one.
+[[nodiscard]] FTRACE_NOTRACE inline std::uintptr_t address_of_symbol(std::string_view linker_name) {
+    using namespace detail;
+    symbol_cache& cache = symbols_read();
+    const lock_guard guard(cache.lock);
+    std::uintptr_t address = 0;
+    for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
+        if (image.is_vdso()) return true;
+        if (const symbol_entry* entry = symbols_of(cache, image).named(linker_name))
+            address = static_cast<std::uintptr_t>(entry->address) + image.bias;
+        return address == 0;
+    });
+    return address;
+}
+
+}  // namespace ftrace::inline v0
