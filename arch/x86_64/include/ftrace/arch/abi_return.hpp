@@ -1,0 +1,183 @@
+// Results: where a call leaves them, and functions that return at once with a result that the
+// stub's frame has no room for.
+#pragma once
+
+#include <ftrace/arch/abi_access.hpp>
+
+namespace ftrace::inline v0::arch {
+
+// clang-format off
+// A callback sets regs.ip to one of these to skip the body of the traced function: they run in its place, the return
+// address on top of the stack. Input: the integer registers named, which the callback sets in pt_regs, and which a
+// call may change. Clobbers: nothing but the result registers.
+#if defined(__CET__) && (__CET__ & 1)
+#define FTRACE_BRANCH_TARGET "endbr64\n"
+#else
+#define FTRACE_BRANCH_TARGET
+#endif
+#define FTRACE_PUSH(reg) "pushq " reg "\n" FTRACE_PROBE_CFI(".cfi_adjust_cfa_offset 8")
+#define FTRACE_POP(bytes) "leaq " bytes "(%rsp), %rsp\n" FTRACE_PROBE_CFI(".cfi_adjust_cfa_offset -" bytes)
+
+/// Returns what is in the result registers.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_at_once() {
+    asm(FTRACE_BRANCH_TARGET
+        "ret\n");
+}
+/// xmm0 = rcx (low), r8 (high); xmm1 = r9.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_xmm() {
+    asm(FTRACE_BRANCH_TARGET
+        "movq %rcx, %xmm0\n"
+        "movq %r8, %xmm1\n"
+        "punpcklqdq %xmm1, %xmm0\n"
+        "movq %r9, %xmm1\n"
+        "ret\n");
+}
+/// ymm0 = rax, rdx, rcx, r8, the low word first.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_ymm() {
+    asm(FTRACE_BRANCH_TARGET
+        FTRACE_PUSH("%r8") FTRACE_PUSH("%rcx") FTRACE_PUSH("%rdx") FTRACE_PUSH("%rax")
+        "vmovups (%rsp), %ymm0\n"
+        FTRACE_POP("32")
+        "ret\n");
+}
+/// zmm0 = rax, rdx, rcx, r8, r9, rdi, rsi, r10, the low word first.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_zmm() {
+    asm(FTRACE_BRANCH_TARGET
+        FTRACE_PUSH("%r10") FTRACE_PUSH("%rsi") FTRACE_PUSH("%rdi") FTRACE_PUSH("%r9")
+        FTRACE_PUSH("%r8") FTRACE_PUSH("%rcx") FTRACE_PUSH("%rdx") FTRACE_PUSH("%rax")
+        "vmovups (%rsp), %zmm0\n"
+        FTRACE_POP("64")
+        "ret\n");
+}
+/// st(0) = rax (mantissa), rdx (sign and exponent).
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_x87() {
+    asm(FTRACE_BRANCH_TARGET
+        FTRACE_PUSH("%rdx") FTRACE_PUSH("%rax")
+        "fldt (%rsp)\n"
+        FTRACE_POP("16")
+        "ret\n");
+}
+/// st(0) = rax, rdx; st(1) = rcx, r8.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_x87_pair() {
+    asm(FTRACE_BRANCH_TARGET
+        FTRACE_PUSH("%r8") FTRACE_PUSH("%rcx") FTRACE_PUSH("%rdx") FTRACE_PUSH("%rax")
+        "fldt 16(%rsp)\n"
+        "fldt (%rsp)\n"
+        FTRACE_POP("32")
+        "ret\n");
+}
+
+// In an exit callback the x87 stack still holds the result of the traced function: nobody saves it, and everyone above
+// it on the stack leaves what he found. These are calls, so the compiler's own x87 values are not in the way.
+
+/// rdi: room for st(0), and at +16 for st(1) if rsi is 2. An empty register is not read: the room stays as it is.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void x87_peek(void*, unsigned long) {
+    asm("fxam\n"
+        "fnstsw %ax\n"
+        "andl $0x4500, %eax\n"   // C3 C2 C0 = 1 0 1: empty
+        "cmpl $0x4100, %eax\n"
+        "je 1f\n"
+        "fld %st(0)\n"
+        "fstpt (%rdi)\n"
+        "cmpq $2, %rsi\n"
+        "jne 1f\n"
+        "fld %st(1)\n"
+        "fstpt 16(%rdi)\n"
+        "1: ret\n");
+}
+/// Replaces st(0), and st(1) if rsi is 2, by what rdi points to. Does nothing while st(0) is empty.
+FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void x87_replace(const void*, unsigned long) {
+    asm("fxam\n"
+        "fnstsw %ax\n"
+        "andl $0x4500, %eax\n"
+        "cmpl $0x4100, %eax\n"
+        "je 2f\n"
+        "fstp %st(0)\n"
+        "cmpq $2, %rsi\n"
+        "jne 1f\n"
+        "fstp %st(0)\n"
+        "fldt 16(%rdi)\n"
+        "1: fldt (%rdi)\n"
+        "2: ret\n");
+}
+// clang-format on
+#undef FTRACE_BRANCH_TARGET
+#undef FTRACE_PUSH
+#undef FTRACE_POP
+
+/// Copies a result out of what a return stub saved. A result in memory is where rax points.
+template <std::size_t Size>
+FTRACE_STUB_INLINE void load_result(const ftrace_regs& regs, location at, void* to) noexcept {
+    if constexpr (Size == 16 || Size == 32) {
+        if (at.lo == place::x87) {
+            __builtin_memset(to, 0, Size);
+            x87_peek(to, at.lo_index);
+            return;
+        }
+    }
+    load_bytes<Size>(regs, at, to);
+}
+
+template <std::size_t Size>
+FTRACE_STUB_INLINE void store_result(ftrace_regs& regs, location at, const void* from) noexcept {
+    if constexpr (Size == 16 || Size == 32) {
+        if (at.lo == place::x87) {
+            x87_replace(from, at.lo_index);
+            return;
+        }
+    }
+    store_bytes<Size>(regs, at, from);
+}
+
+/// Leaves the traced function without running its body.
+FTRACE_STUB_INLINE void skip_body(ftrace_regs& regs, void (*by)() = return_at_once) noexcept {
+    arch_access::saved(regs).gpr.ip = reinterpret_cast<std::uint64_t>(by);
+}
+
+/// Where the caller wants a result in memory, while the function is being entered. Result
+/// registers: rax holds it.
+FTRACE_STUB_INLINE void* hidden_result(ftrace_regs& regs) noexcept {
+    pt_regs& gpr = arch_access::saved(regs).gpr;
+    gpr.ax = gpr.di;
+    return reinterpret_cast<void*>(gpr.di);
+}
+
+/// Makes the traced function return the Size bytes at `from` at once; a result in memory is written
+/// by the caller.
+template <std::size_t Size>
+FTRACE_STUB_INLINE void skip_body_with(ftrace_regs& regs, location at, const void* from) noexcept {
+    saved_registers& saved = arch_access::saved(regs);
+    pt_regs& gpr = saved.gpr;
+    constexpr std::size_t words = (Size + 7) / 8;
+    if constexpr (words <= 8) {
+        const bool whole_vector = at.lo == place::vector && at.hi == place::nothing;
+        const bool vectors = at.lo == place::vector || at.hi == place::vector;
+        if (at.lo == place::x87 ||
+            (vectors && std::size_t(saved.width) < (Size < 16 ? 16 : Size))) {
+            std::uint64_t w[8]{};
+            copy_bytes<Size>(w, from);
+            if (at.lo == place::x87) {
+                gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
+                skip_body(regs, at.lo_index == 2 ? return_x87_pair : return_x87);
+            } else if (words > 4) {
+                gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
+                gpr.r9 = w[4], gpr.di = w[5], gpr.si = w[6], gpr.r10 = w[7];
+                skip_body(regs, return_zmm);
+            } else if (words > 2) {
+                gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
+                skip_body(regs, return_ymm);
+            } else {
+                if (at.lo == place::integer) gpr.ax = w[0], gpr.cx = w[1];
+                if (at.hi == place::integer) gpr.ax = w[1], gpr.cx = w[0];
+                if (whole_vector) gpr.cx = w[0], gpr.r8 = w[1];
+                if (at.lo == place::vector && at.hi == place::vector) gpr.cx = w[0], gpr.r9 = w[1];
+                skip_body(regs, return_xmm);
+            }
+            return;
+        }
+    }
+    store_bytes<Size>(regs, at, from);
+    skip_body(regs);
+}
+
+}  // namespace ftrace::inline v0::arch

@@ -1,0 +1,123 @@
+// From a located value's bytes to a C++ value and back; shared by the accessors of arguments and
+// results.
+#pragma once
+
+#include <ftrace/arch/abi_return.hpp>
+#include <ftrace/args/regs_views.hpp>
+#include <ftrace/args/signature.hpp>
+#include <ftrace/core/config.hpp>
+
+#include <cstddef>
+#include <type_traits>
+
+namespace ftrace::inline v0::detail {
+
+/// Room for a T that needs no constructor.
+template <typename T>
+union value_slot {
+    std::byte bytes[sizeof(T)];
+    T value;
+    FTRACE_STUB_INLINE value_slot() noexcept {}
+    FTRACE_STUB_INLINE ~value_slot() {}
+};
+
+/// An integer register or stack slot holds a small integer with its sign: the caller's business by
+/// the psABI, but compilers rely on 32 bits of it.
+template <typename T>
+inline constexpr bool is_small_integer =
+    (std::is_integral_v<T> || std::is_enum_v<T>) && sizeof(T) <= sizeof(unsigned long);
+
+template <typename T>
+FTRACE_STUB_INLINE unsigned long extended(const T& value) noexcept {
+    if constexpr (std::is_enum_v<T>)
+        return static_cast<unsigned long>(static_cast<std::underlying_type_t<T>>(value));
+    else
+        return static_cast<unsigned long>(value);
+}
+
+/// The T behind a parameter or result that is passed as an address.
+template <typename T>
+using referred = std::remove_reference_t<T>;
+
+/// What an accessor gives for a parameter declared as T: an lvalue where the caller passed an
+/// address, else a copy. An rvalue reference comes as an lvalue, so that no `auto` moves the
+/// program's object away.
+template <typename T>
+using accessed = std::conditional_t<arch::is_address<T>, std::add_lvalue_reference_t<T>, T>;
+
+/// What an accessor takes to set it: the object to refer to, or a value.
+template <typename T>
+using assigned = std::conditional_t<arch::is_address<T>, referred<T>&, const T&>;
+
+/// T can be handled without vector registers.
+template <typename T>
+inline constexpr bool is_general =
+    arch::is_address<T> || std::is_integral_v<T> || std::is_enum_v<T> || std::is_pointer_v<T> ||
+    std::is_null_pointer_v<T> || std::is_member_pointer_v<T> ||
+    arch::is_one_of<T, arch::int128, arch::uint128>;
+
+/// T is sure to travel in a vector register.
+template <typename T>
+FTRACE_NOTRACE consteval bool is_vector_class() {
+    constexpr arch::type_class c = arch::classify<T>();
+    return c.lo == arch::eightbyte::sse || c.hi == arch::eightbyte::sse;
+}
+
+template <typename Regs>
+inline constexpr bool has_vectors = !std::is_same_v<std::remove_const_t<Regs>, integer_regs>;
+
+/// Values that a function without vector registers can return; under integer_regs classes are tried
+/// too, and the compiler refuses one with floating-point members.
+template <typename T, typename Regs>
+inline constexpr bool by_general_registers =
+    std::is_void_v<T> || is_general<T> || std::is_same_v<T, no_signature> || !has_vectors<Regs>;
+
+// Both bodies of each function below are the same but for the registers they may use.
+
+template <typename T>
+    requires arch::is_address<T>
+FTRACE_STUB_INLINE accessed<T> refer(unsigned long address) noexcept {
+    return *reinterpret_cast<referred<T>*>(address);
+}
+
+#define FTRACE_VALUE_ACCESSORS(inlined, suffix)                                           \
+    template <typename T>                                                                 \
+    inlined accessed<T> read_argument_##suffix(const ftrace_regs& regs,                   \
+                                               arch::location at) noexcept {              \
+        if constexpr (arch::is_address<T>) {                                              \
+            unsigned long address;                                                        \
+            arch::load_bytes<sizeof address>(regs, at, &address);                         \
+            return refer<T>(address);                                                     \
+        } else {                                                                          \
+            value_slot<T> slot;                                                           \
+            arch::load_bytes<sizeof(T)>(regs, at, slot.bytes);                            \
+            return static_cast<T&&>(slot.value);                                          \
+        }                                                                                 \
+    }                                                                                     \
+    template <typename T>                                                                 \
+    inlined T read_result_##suffix(const ftrace_regs& regs, arch::location at) noexcept { \
+        value_slot<T> slot;                                                               \
+        arch::load_result<sizeof(T)>(regs, at, slot.bytes);                               \
+        return static_cast<T&&>(slot.value);                                              \
+    }
+FTRACE_VALUE_ACCESSORS(FTRACE_STUB_INLINE, general)
+FTRACE_VALUE_ACCESSORS(FTRACE_VECTOR_ACCESSOR, vector)
+#undef FTRACE_VALUE_ACCESSORS
+
+/// Values are written from memory, so one body serves all.
+template <typename T>
+FTRACE_STUB_INLINE void write_argument(ftrace_regs& regs, arch::location at,
+                                       assigned<T> value) noexcept {
+    if constexpr (arch::is_address<T>) {
+        // Of a function too, of which addressof() gives no object pointer.
+        const auto address = reinterpret_cast<unsigned long>(__builtin_addressof(value));
+        arch::store_bytes<sizeof address>(regs, at, &address);
+    } else if constexpr (is_small_integer<T>) {
+        const unsigned long word = extended(value);
+        arch::store_bytes<sizeof word>(regs, at, &word);
+    } else {
+        arch::store_bytes<sizeof(T)>(regs, at, __builtin_addressof(value));
+    }
+}
+
+}  // namespace ftrace::inline v0::detail
