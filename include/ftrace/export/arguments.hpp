@@ -1,0 +1,156 @@
+// Recorded argument words as text.
+#pragma once
+
+#include <ftrace/arch/argument_words.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/export/format.hpp>
+#include <ftrace/trace/signature.hpp>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+namespace ftrace::inline v0 {
+
+/// What the calls of one function show about its first integer word, where the signature leaves it
+/// open.
+struct argument_evidence {
+    /// Some call had a first word that cannot be an address: so it was neither `this` nor a
+    /// result's address.
+    bool first_is_no_address = false;
+    /// Some call returned another word than it got first. A function that returns a class in memory
+    /// returns the address it was given (psABI 3.2.3), so this one does not.
+    bool returns_something_else = false;
+
+    FTRACE_NOTRACE void see_call(std::uint64_t first_word) {
+        constexpr std::uint64_t first_page = 4096;
+        constexpr int highest_user_bit = 56;
+        if (first_word < first_page || first_word >> highest_user_bit != 0)
+            first_is_no_address = true;
+    }
+    FTRACE_NOTRACE void see_return(std::uint64_t first_word, std::uint64_t result) {
+        if (first_word != result) returns_something_else = true;
+    }
+};
+
+namespace detail {
+
+/// The shortest decimal that reads back as the same number.
+template <typename Float>
+FTRACE_NOTRACE void append_floating(std::string& out, Float value) {
+    char text[40];
+    for (int precision = 6; precision <= 17; ++precision) {
+        std::snprintf(text, sizeof text, "%.*g", precision, static_cast<double>(value));
+        if (static_cast<Float>(std::strtod(text, nullptr)) == value) break;
+    }
+    out += text;
+}
+
+FTRACE_NOTRACE inline void append_wide(std::string& out, std::uint64_t low, std::uint64_t high) {
+    if (high == 0)
+        append(out, "0x%llx", static_cast<unsigned long long>(low));
+    else
+        append(out, "0x%llx%016llx", static_cast<unsigned long long>(high),
+               static_cast<unsigned long long>(low));
+}
+
+/// Only the bits that belong to the type count: the psABI leaves the others of the register
+/// undefined.
+FTRACE_NOTRACE inline void append_integer(std::string& out, const parameter_type& type,
+                                          const std::uint64_t* words) {
+    const int unused = type.bits == 0 || type.bits >= 64 ? 0 : 64 - type.bits;
+    const std::uint64_t low = words[0] << unused >> unused;
+    const long long value = static_cast<long long>(words[0] << unused) >> unused;
+    switch (type.kind) {
+    case parameter_kind::boolean: out += (low & 1) != 0 ? "true" : "false"; return;
+    case parameter_kind::character:
+        if (low >= ' ' && low < 0x7f && low != '\'' && low != '\\')
+            append(out, "'%c'", static_cast<char>(low));
+        else
+            append(out, "%lld", value);
+        return;
+    case parameter_kind::signed_integer: append(out, "%lld", value); return;
+    case parameter_kind::unsigned_integer:
+        append(out, "%llu", static_cast<unsigned long long>(low));
+        return;
+    case parameter_kind::wide_integer: append_wide(out, words[0], words[1]); return;
+    case parameter_kind::member_function:
+    case parameter_kind::view:
+        append(out, "{0x%llx, 0x%llx}", static_cast<unsigned long long>(words[0]),
+               static_cast<unsigned long long>(words[1]));
+        return;
+    default: append(out, "0x%llx", static_cast<unsigned long long>(words[0])); return;
+    }
+}
+
+FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type& type,
+                                         const std::uint64_t* words) {
+    if (type.kind == parameter_kind::single_precision) {
+        float value;
+        std::memcpy(&value, words, sizeof value);
+        append_floating(out, value);
+    } else if (type.kind == parameter_kind::double_precision) {
+        double value;
+        std::memcpy(&value, words, sizeof value);
+        append_floating(out, value);
+    } else {
+        out += "...";
+    }
+}
+
+}  // namespace detail
+
+/// The values of one call, "0x7ffd10, 3, 2.5": names of parameters are in no linker name.
+///
+/// `...` stands for what was not recorded (arguments on the stack, wide vectors), for everything
+/// behind a class or enum passed by value (its registers are not known), and for the tail of a
+/// variadic function; `this=` before the object of a member function. A `?` marks each word that
+/// would be another if the first register held `this`, or the address of the result, where neither
+/// the name nor the evidence can tell.
+[[nodiscard]] FTRACE_NOTRACE inline std::string arguments_text(const function_signature& signature,
+                                                               const argument_evidence& evidence,
+                                                               const std::uint64_t* words) {
+    if (!signature.known) return "...";
+    certainty self = signature.this_pointer, result = signature.result_pointer;
+    if (evidence.first_is_no_address) {
+        if (result == certainty::maybe) result = certainty::no;
+        if (self == certainty::maybe) self = certainty::no;
+    }
+    if (evidence.returns_something_else && result == certainty::maybe) result = certainty::no;
+    const bool certain = self != certainty::maybe && result != certainty::maybe;
+    const char* const mark = certain ? "" : "?";
+
+    int integer = result == certainty::yes ? 1 : 0, vector = 0;
+    std::string out;
+    const auto separate = [&out]() FTRACE_NOTRACE {
+        if (!out.empty()) out += ", ";
+    };
+    if (self == certainty::yes || (self == certainty::maybe && signature.assume_this)) {
+        detail::append(out, "%sthis=0x%llx", mark, static_cast<unsigned long long>(words[integer]));
+        ++integer;
+    }
+    for (const parameter_type& type : signature.parameters) {
+        separate();
+        const int integers = type.integer_words(), vectors = type.vector_words();
+        if (type.kind == parameter_kind::unknown) return out + "...";
+        if (integers > 0 && integer + integers <= arch::integer_argument_words) {
+            // With one register more or less in front, a pair may lie on the stack instead.
+            out += mark;
+            detail::append_integer(out, type, words + integer);
+            integer += integers;
+        } else if (vectors > 0 && vector + vectors <= arch::vector_argument_words) {
+            detail::append_vector(out, type, words + arch::integer_argument_words + vector);
+            vector += vectors;
+        } else {
+            out += "...";
+        }
+    }
+    if (signature.variadic) {
+        separate();
+        out += "...";
+    }
+    return out;
+}
+
+}  // namespace ftrace::inline v0

@@ -1,0 +1,265 @@
+// The trace of the `function_graph` tracer as the kernel prints it
+// (kernel/trace/trace_functions_graph.c).
+//
+//      0)               |  main_loop() {      a call
+//      0)   0.313 us    |    hash();          a leaf: the next event on the CPU is its return
+//      0) + 12.917 us   |  }                  a return
+//      0)   1.382 us    |  } /* refill */     a return whose call is not in the buffer
+//
+// One thing the kernel has no need of: a call that never returned, because an exception, longjmp or
+// the end of its thread took it away. It is closed as soon as the thread shows an event that cannot
+// lie inside it:
+//
+//      0)               |    } /* parse: no return */
+#pragma once
+
+#include <ftrace/core/config.hpp>
+#include <ftrace/export/format.hpp>
+#include <ftrace/export/names.hpp>
+#include <ftrace/export/text_options.hpp>
+#include <ftrace/trace/snapshot.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+class graph_printer {
+public:
+    FTRACE_NOTRACE graph_printer(const trace_snapshot& trace, const text_options& options)
+        : trace_(trace),
+          options_(options),
+          names_(trace, options.names),
+          threads_(trace.threads.size()) {
+        for (unsigned highest = trace.cpus == 0 ? 0 : trace.cpus - 1; highest >= 10; highest /= 10)
+            ++cpu_width_;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE std::string print() {
+        header();
+        find_next();
+        if (options_.by_thread) {
+            std::vector<std::vector<std::size_t>> rows(trace_.threads.size());
+            for (std::size_t i = 0; i < trace_.events.size(); ++i)
+                rows[trace_.events[i].thread].push_back(i);
+            for (const auto& row : rows)
+                for (const std::size_t i : row) event(i);
+        } else {
+            for (std::size_t i = 0; i < trace_.events.size(); ++i) event(i);
+        }
+        for (const trace_thread& thread : trace_.threads)
+            if (thread.lost_after != 0) append_lost(out_, thread.last_cpu, thread.lost_after);
+        return std::move(out_);
+    }
+
+private:
+    static constexpr std::size_t none = ~std::size_t{0};
+
+    struct thread_view {
+        std::vector<const trace_event*> open;  ///< by depth; nullptr where the call is not known
+    };
+
+    FTRACE_NOTRACE void header() {
+        out_ = "# tracer: " + trace_.tracer + "\n#\n#";
+        if (options_.funcgraph_abstime) out_ += "     TIME       ";
+        if (options_.funcgraph_cpu) out_ += " CPU";
+        if (options_.funcgraph_proc) out_ += "  TASK/PID       ";
+        if (options_.funcgraph_duration) out_ += "  DURATION   ";
+        out_ += "               FUNCTION CALLS\n#";
+        if (options_.funcgraph_abstime) out_ += "      |         ";
+        if (options_.funcgraph_cpu) out_ += " |  ";
+        if (options_.funcgraph_proc) out_ += "   |    |        ";
+        if (options_.funcgraph_duration) out_ += "   |   |      ";
+        out_ += "               |   |   |   |\n";
+    }
+
+    /// For each event the one its thread shows next; none, too, where another thread's comes in
+    /// between on the CPU: then a call and its return stand on lines of their own, around the frame
+    /// that announces the other.
+    FTRACE_NOTRACE void find_next() {
+        next_.assign(trace_.events.size(), none);
+        printed_.assign(trace_.events.size(), false);
+        std::vector<std::size_t> of_thread(trace_.threads.size(), none);
+        std::map<std::uint32_t, std::size_t> of_cpu;
+        for (std::size_t i = trace_.events.size(); i-- > 0;) {
+            const trace_event& e = trace_.events[i];
+            const auto on_cpu = of_cpu.emplace(e.cpu, none).first;
+            if (options_.by_thread || on_cpu->second == of_thread[e.thread])
+                next_[i] = of_thread[e.thread];
+            of_thread[e.thread] = on_cpu->second = i;
+        }
+    }
+
+    FTRACE_NOTRACE void event(std::size_t i) {
+        const trace_event& e = trace_.events[i];
+        if (printed_[i]) return;  // the return of a leaf
+        if (e.lost_before != 0) {
+            append_lost(out_, e.cpu, e.lost_before);
+            threads_[e.thread].open.clear();
+        }
+        show_switch(e);
+        if (e.kind == event_kind::graph_return) {
+            close_deeper(e, e.depth + 1);
+            leave(e);
+        } else {
+            close_deeper(e, e.depth);
+            enter(i);
+        }
+    }
+
+    FTRACE_NOTRACE void enter(std::size_t i) {
+        const trace_event& call = trace_.events[i];
+        const std::size_t next = next_[i];
+        const trace_event* const after = next == none ? nullptr : &trace_.events[next];
+        const bool leaf = after != nullptr && after->kind == event_kind::graph_return &&
+                          after->ip == call.ip && after->depth == call.depth &&
+                          after->lost_before == 0;
+        line_start(call);
+        if (leaf) {
+            printed_[next] = true;
+            duration(elapsed(call, *after));
+        } else {
+            duration(trace_event::unknown);
+        }
+        indent(call.depth);
+        out_ += names_.call(call, true);
+        if (leaf) {
+            out_ += ';';
+            comment(call, after, false);
+        } else {
+            out_ += " {";
+            comment(call, nullptr, false);
+            auto& open = threads_[call.thread].open;
+            open.resize(call.depth, nullptr);
+            open.push_back(&call);
+        }
+        out_ += '\n';
+    }
+
+    FTRACE_NOTRACE void leave(const trace_event& e) {
+        auto& open = threads_[e.thread].open;
+        const trace_event* call = e.depth < open.size() ? open[e.depth] : nullptr;
+        if (call != nullptr && call->ip != e.ip) call = nullptr;
+        if (e.depth < open.size()) open.resize(e.depth);
+        line_start(e);
+        duration(e.duration != trace_event::unknown || call == nullptr ? e.duration
+                                                                       : elapsed(*call, e));
+        indent(e.depth);
+        out_ += '}';
+        comment(e, &e, options_.funcgraph_tail || call == nullptr);
+        out_ += '\n';
+    }
+
+    /// Closes the calls of this thread, from `depth` on, that have no return.
+    FTRACE_NOTRACE void close_deeper(const trace_event& now, std::size_t depth) {
+        auto& open = threads_[now.thread].open;
+        while (open.size() > depth) {
+            const trace_event* const left = open.back();
+            open.pop_back();
+            if (left == nullptr) continue;
+            line_start(now);
+            duration(trace_event::unknown);
+            indent(left->depth);
+            out_ += "} /* " + names_.name(left->ip) + ": no return */\n";
+        }
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE static std::uint64_t elapsed(const trace_event& call,
+                                                              const trace_event& back) {
+        if (back.duration != trace_event::unknown) return back.duration;
+        return back.time >= call.time ? back.time - call.time : 0;
+    }
+
+    FTRACE_NOTRACE void line_start(const trace_event& e) {
+        if (options_.funcgraph_abstime) {
+            append_time(out_, e.time);
+            out_ += " |  ";
+        }
+        if (options_.funcgraph_cpu) append(out_, " %*u) ", cpu_width_, e.cpu);
+        if (options_.funcgraph_proc) {
+            process(e.thread);
+            out_ += " | ";
+        }
+    }
+
+    /// Fourteen columns and the bar; `unknown` leaves them blank.
+    FTRACE_NOTRACE void duration(std::uint64_t nanoseconds) {
+        if (!options_.funcgraph_duration) return;
+        if (nanoseconds == trace_event::unknown) {
+            out_ += "              |  ";
+            return;
+        }
+        out_ += options_.funcgraph_overhead ? duration_mark(nanoseconds) : ' ';
+        out_ += ' ';
+        append_duration(out_, nanoseconds);
+        out_ += "|  ";
+    }
+
+    FTRACE_NOTRACE void indent(std::uint32_t depth) { out_.append(std::size_t{2} * depth, ' '); }
+
+    /// "/* f <-main ret=-5 */": of these what is wanted and known.
+    FTRACE_NOTRACE void comment(const trace_event& place, const trace_event* back, bool name) {
+        std::string text;
+        if (name) text += ' ' + names_.name(place.ip);
+        if (options_.funcgraph_retaddr && place.parent_ip != 0)
+            text += " <-" + names_.name(place.parent_ip);
+        if (options_.funcgraph_retval && back != nullptr && back->has_return_value) {
+            text += " ret=";
+            return_value(text, back->return_value);
+        }
+        if (!text.empty()) out_ += " /*" + text + " */";
+    }
+
+    /// Decimal where it looks like an errno, also one of 32 bits; else hexadecimal.
+    FTRACE_NOTRACE static void return_value(std::string& out, std::uint64_t value) {
+        constexpr std::int64_t most_negative_errno = -4095;
+        const std::int64_t wide = static_cast<std::int64_t>(value);
+        const std::int64_t narrow = static_cast<std::int32_t>(value);
+        const bool is_narrow = value >> 32 == 0;
+        if (wide < 0 && wide >= most_negative_errno)
+            append(out, "%lld", static_cast<long long>(wide));
+        else if (is_narrow && narrow < 0 && narrow >= most_negative_errno)
+            append(out, "%lld", static_cast<long long>(narrow));
+        else
+            append(out, "0x%llx", static_cast<unsigned long long>(value));
+    }
+
+    /// "   sh-4802    ": the first seven characters of the name and the id, centred in fourteen
+    /// columns.
+    FTRACE_NOTRACE void process(std::uint32_t thread) {
+        const trace_thread& t = trace_.threads[thread];
+        constexpr std::size_t width = 14, longest_name = 7;
+        const std::string text = t.name.substr(0, longest_name) + '-' + std::to_string(t.tid);
+        const std::size_t spaces = text.size() < width ? width - text.size() : 0;
+        out_.append(spaces / 2, ' ').append(text).append(spaces - spaces / 2, ' ');
+    }
+
+    FTRACE_NOTRACE void show_switch(const trace_event& e) {
+        // By thread there is one row of events, whatever CPUs they were on.
+        const auto [last, first] = last_thread_.emplace(options_.by_thread ? 0 : e.cpu, e.thread);
+        if (first || last->second == e.thread) return;
+        out_ += " ------------------------------------------\n";
+        append(out_, " %*u) ", cpu_width_, e.cpu);
+        process(last->second);
+        out_ += " => ";
+        process(e.thread);
+        out_ += "\n ------------------------------------------\n\n";
+        last->second = e.thread;
+    }
+
+    const trace_snapshot& trace_;
+    const text_options& options_;
+    function_names names_;
+    std::vector<thread_view> threads_;
+    std::vector<std::size_t> next_;
+    std::vector<bool> printed_;
+    std::map<std::uint32_t, std::uint32_t> last_thread_;
+    int cpu_width_ = 1;
+    std::string out_;
+};
+
+}  // namespace ftrace::inline v0::detail

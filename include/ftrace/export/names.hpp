@@ -1,0 +1,128 @@
+// Functions as a trace shows them: by name, and with the values of their arguments.
+#pragma once
+
+#include <ftrace/core/config.hpp>
+#include <ftrace/export/arguments.hpp>
+#include <ftrace/export/format.hpp>
+#include <ftrace/sites/demangle.hpp>
+#include <ftrace/trace/demangled.hpp>
+#include <ftrace/trace/signature.hpp>
+#include <ftrace/trace/snapshot.hpp>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ftrace::inline v0 {
+
+/// How much of a C++ name is shown. Parameter lists and result types never are.
+enum class template_arguments : std::uint8_t {
+    full,       ///< ns::list<int, ns::pool<int> >::push
+    collapsed,  ///< ns::list<..>::push
+    hidden,     ///< ns::list::push
+};
+
+struct name_options {
+    template_arguments templates = template_arguments::full;
+    /// Replaced in every name, in this order, after the template arguments:
+    /// {"nlohmann::json_abi_v3_11_2::", ""}.
+    std::vector<std::pair<std::string, std::string>> replace;
+    /// Values of arguments, where the tracer recorded them.
+    bool arguments = true;
+};
+
+/// Makes the names of one snapshot; each is made once.
+class function_names {
+public:
+    /// Both have to outlive this object.
+    FTRACE_NOTRACE function_names(const trace_snapshot& trace, const name_options& options)
+        : trace_(trace), options_(options) {
+        if (!options.arguments || trace.argument_words.empty()) return;
+        for (const auto& [address, linker_name] : trace.symbols) facts_.add(demangle(linker_name));
+        for (const std::string& scope_evidence : trace.scope_evidence) facts_.add(scope_evidence);
+        gather_evidence();
+    }
+    function_names(const function_names&) = delete;
+    function_names& operator=(const function_names&) = delete;
+
+    /// "ns::parse"; an address without a symbol is shown as a number.
+    [[nodiscard]] FTRACE_NOTRACE const std::string& name(std::uintptr_t address) {
+        return of(address).name;
+    }
+
+    /// "ns::parse", and in parentheses the values recorded with the event; without them "()" if
+    /// `always`.
+    [[nodiscard]] FTRACE_NOTRACE std::string call(const trace_event& event, bool always) {
+        const function& f = of(event.ip);
+        if (event.arguments == trace_event::no_arguments || !options_.arguments)
+            return f.name + (always ? "()" : "");
+        return f.name + '(' + arguments_text(f.signature, evidence_[event.ip], words(event)) + ')';
+    }
+
+private:
+    struct function {
+        std::string name;
+        function_signature signature;
+    };
+
+    [[nodiscard]] FTRACE_NOTRACE const std::uint64_t* words(const trace_event& event) const {
+        return trace_.argument_words.data() + event.arguments;
+    }
+
+    FTRACE_NOTRACE const function& of(std::uintptr_t address) {
+        const auto known = functions_.find(address);
+        if (known != functions_.end()) return known->second;
+        const auto symbol = trace_.symbols.find(address);
+        const std::string linker_name =
+            symbol == trace_.symbols.end() ? std::string() : symbol->second;
+        function made;
+        if (linker_name.empty()) {
+            detail::append(made.name, "0x%llx", static_cast<unsigned long long>(address));
+        } else {
+            const std::string text = demangle(linker_name);
+            made.name = shown(std::string(split_demangled(text).name));
+            made.signature = signature_from_name(text, facts_);
+        }
+        return functions_.emplace(address, std::move(made)).first->second;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE std::string shown(std::string name) const {
+        if (options_.templates == template_arguments::collapsed)
+            name = collapse_templates(name, "..");
+        if (options_.templates == template_arguments::hidden) name = collapse_templates(name, "");
+        for (const auto& [from, to] : options_.replace)
+            for (std::size_t at = from.empty() ? std::string::npos : name.find(from);
+                 at != std::string::npos; at = name.find(from, at + to.size()))
+                name.replace(at, from.size(), to);
+        return name;
+    }
+
+    /// One pass over all calls; returns are matched with the innermost open call of their thread
+    /// and depth.
+    FTRACE_NOTRACE void gather_evidence() {
+        std::map<std::pair<std::uint32_t, std::uint32_t>, const trace_event*> open;
+        for (const trace_event& event : trace_.events) {
+            const std::pair place(event.thread, event.depth);
+            if (event.kind == event_kind::graph_return) {
+                const auto call = open.find(place);
+                if (call != open.end() && event.has_return_value && call->second->ip == event.ip)
+                    evidence_[event.ip].see_return(*words(*call->second), event.return_value);
+                if (call != open.end()) open.erase(call);
+            } else if (event.arguments != trace_event::no_arguments) {
+                evidence_[event.ip].see_call(*words(event));
+                if (event.kind == event_kind::graph_entry) open[place] = &event;
+            }
+        }
+    }
+
+    const trace_snapshot& trace_;
+    const name_options& options_;
+    scope_facts facts_;
+    std::map<std::uintptr_t, argument_evidence> evidence_;
+    std::map<std::uintptr_t, function> functions_;
+};
+
+}  // namespace ftrace::inline v0

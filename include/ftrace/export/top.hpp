@@ -1,0 +1,143 @@
+// Which functions were called most and took the time: the kernel's function profile
+// (kernel/trace/ftrace.c, function_stat_show), out of a recorded trace.
+#pragma once
+
+#include <ftrace/core/config.hpp>
+#include <ftrace/export/format.hpp>
+#include <ftrace/export/names.hpp>
+#include <ftrace/trace/snapshot.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace ftrace::inline v0 {
+
+/// One function's calls. Times are in nanoseconds, of the calls that returned while tracing.
+struct function_profile {
+    std::uintptr_t ip = 0;
+    std::uint64_t hits = 0;     ///< calls recorded
+    std::uint64_t returns = 0;  ///< of these, the ones whose time is known
+    std::uint64_t time =
+        0;  ///< with all they called; of a recursive function each level counts, as in the kernel
+    std::uint64_t self = 0;  ///< without the traced functions they called
+    double squares = 0;      ///< sum of the squared times
+
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t average() const {
+        return returns == 0 ? 0 : time / returns;
+    }
+    /// Sample variance in square microseconds times 1000, the number that the kernel prints as s^2.
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t variance() const {
+        if (returns < 2) return 0;
+        const double n = static_cast<double>(returns), sum = static_cast<double>(time);
+        const double spread = (n * squares - sum * sum) / (n * (n - 1) * 1000);
+        return spread > 0 ? static_cast<std::uint64_t>(spread) : 0;
+    }
+};
+
+enum class profile_order : std::uint8_t { time, self, hits };
+
+struct top_options {
+    name_options names;
+    std::size_t count = 10;  ///< functions shown; 0: all
+    profile_order order =
+        profile_order::time;  ///< the kernel's; a function trace has no times, and goes by hits
+    int name_width = 30;      ///< the kernel's; longer names are cut
+    bool self = false;        ///< one column more than the kernel: time without callees
+};
+
+/// The profile of a trace, in no particular order.
+[[nodiscard]] FTRACE_NOTRACE inline std::vector<function_profile> profile(
+    const trace_snapshot& trace) {
+    std::map<std::uintptr_t, function_profile> functions;
+    // By thread and depth: the time spent in the callees of the open call there.
+    std::vector<std::vector<std::uint64_t>> callees(trace.threads.size());
+    std::vector<std::vector<std::uint64_t>> started(trace.threads.size());
+    for (const trace_event& event : trace.events) {
+        function_profile& f = functions[event.ip];
+        f.ip = event.ip;
+        auto& inside = callees[event.thread];
+        auto& since = started[event.thread];
+        if (inside.size() < event.depth + std::size_t{2})
+            inside.resize(event.depth + std::size_t{2}, 0);
+        if (since.size() < event.depth + std::size_t{1})
+            since.resize(event.depth + std::size_t{1}, 0);
+        if (event.kind != event_kind::graph_return) {
+            ++f.hits;
+            inside[event.depth + 1] = 0;
+            since[event.depth] = event.time;
+            continue;
+        }
+        std::uint64_t duration = event.duration;
+        if (duration == trace_event::unknown) {
+            if (since[event.depth] == 0) continue;
+            duration = event.time - since[event.depth];
+        }
+        ++f.returns;
+        if (f.hits < f.returns) f.hits = f.returns;  // the call itself was overwritten
+        f.time += duration;
+        f.self += duration - std::min(duration, inside[event.depth + 1]);
+        f.squares += static_cast<double>(duration) * static_cast<double>(duration);
+        inside[event.depth] += duration;
+        inside[event.depth + 1] = 0;
+        since[event.depth] = 0;
+    }
+    std::vector<function_profile> out;
+    out.reserve(functions.size());
+    for (const auto& [ip, f] : functions) out.push_back(f);
+    return out;
+}
+
+/// The functions with the most time, as the kernel's trace_stat/function table.
+[[nodiscard]] FTRACE_NOTRACE inline std::string top(const trace_snapshot& trace,
+                                                    const top_options& options = {}) {
+    std::vector<function_profile> all = profile(trace);
+    bool timed = false;
+    for (const function_profile& f : all) timed |= f.returns != 0;
+    const auto key = [&](const function_profile& f) FTRACE_NOTRACE {
+        if (!timed || options.order == profile_order::hits) return f.hits;
+        return options.order == profile_order::self ? f.self : f.time;
+    };
+    std::sort(all.begin(), all.end(),
+              [&](const function_profile& a, const function_profile& b)
+                  FTRACE_NOTRACE { return key(a) != key(b) ? key(a) > key(b) : a.ip < b.ip; });
+    if (options.count != 0 && all.size() > options.count) all.resize(options.count);
+
+    name_options plain = options.names;
+    plain.arguments = false;
+    function_names names(trace, plain);
+    const int width = options.name_width;
+    std::string out;
+    detail::append(out, "  %-*s         Hit", width, "Function");
+    if (timed)
+        detail::append(out, "    Time        %s    Avg             s^2",
+                       options.self ? "    Self        " : "");
+    detail::append(out, "\n  %-*s         ---", width, "--------");
+    if (timed)
+        detail::append(out, "    ----        %s    ---             ---",
+                       options.self ? "    ----        " : "");
+    out += '\n';
+    for (const function_profile& f : all) {
+        detail::append(out, "  %-*.*s  %10llu", width, width, names.name(f.ip).c_str(),
+                       static_cast<unsigned long long>(f.hits));
+        if (timed) {
+            out += "    ";
+            detail::append_duration(out, f.time);
+            if (options.self) {
+                out += "    ";
+                detail::append_duration(out, f.self);
+            }
+            out += "    ";
+            detail::append_duration(out, f.average());
+            out += "    ";
+            detail::append_duration(out, f.variance());
+        }
+        out += '\n';
+    }
+    return out;
+}
+
+}  // namespace ftrace::inline v0

@@ -1,0 +1,340 @@
+// What is expected here was written by hand from the kernel's format strings, not taken from
+// output.
+#include <ftrace/export/text.hpp>
+
+#include <bit>
+#include <catch2/catch_all.hpp>
+#include <cstdint>
+#include <string>
+
+using ftrace::event_kind;
+using ftrace::text_options;
+using ftrace::trace_event;
+using ftrace::trace_snapshot;
+
+namespace {
+
+constexpr std::uintptr_t main_ip = 0x1000, parse_ip = 0x2000, hash_ip = 0x3000,
+                         nameless_ip = 0x4000;
+
+trace_snapshot sample(const char* tracer) {
+    trace_snapshot trace;
+    trace.tracer = tracer;
+    trace.cpus = 4;
+    trace.threads = {{1234, "app", 0, 0}, {1240, "worker-0", 0, 0}};
+    trace.symbols = {{main_ip, "main"},
+                     {parse_ip, "_ZN2ns5parseEPKci"},  // ns::parse(char const*, int)
+                     {hash_ip, "_Z4hashIiEvT_"}};      // void hash<int>(int)
+    return trace;
+}
+
+// A call; `time` in nanoseconds.
+trace_event call(event_kind kind, std::uint32_t thread, std::uint32_t cpu, std::uint64_t time,
+                 std::uintptr_t ip, std::uintptr_t parent = 0, std::uint32_t depth = 0) {
+    trace_event e;
+    e.kind = kind;
+    e.thread = thread;
+    e.cpu = cpu;
+    e.time = time;
+    e.ip = ip;
+    e.parent_ip = parent;
+    e.depth = depth;
+    return e;
+}
+
+trace_event enter(std::uint32_t depth, std::uintptr_t ip, std::uint64_t time,
+                  std::uint32_t thread = 0, std::uint32_t cpu = 0) {
+    return call(event_kind::graph_entry, thread, cpu, time, ip, main_ip, depth);
+}
+
+trace_event leave(std::uint32_t depth, std::uintptr_t ip, std::uint64_t time,
+                  std::uint64_t duration, std::uint32_t thread = 0, std::uint32_t cpu = 0) {
+    trace_event e = call(event_kind::graph_return, thread, cpu, time, ip, 0, depth);
+    e.duration = duration;
+    return e;
+}
+
+const std::string graph_header =
+    "# tracer: function_graph\n"
+    "#\n"
+    "# CPU  DURATION                  FUNCTION CALLS\n"
+    "# |     |   |                     |   |   |   |\n";
+
+std::string graph(const trace_snapshot& trace, const text_options& options = {}) {
+    const std::string text = to_text(trace, options);
+    REQUIRE(text.substr(0, graph_header.size()) == graph_header);
+    return text.substr(graph_header.size());
+}
+
+std::string duration(std::uint64_t nanoseconds) {
+    std::string out(1, ftrace::detail::duration_mark(nanoseconds));
+    out += ' ';
+    ftrace::detail::append_duration(out, nanoseconds);
+    return out + "|";
+}
+
+}  // namespace
+
+TEST_CASE("text: durations have seven digits at most and fourteen columns", "[export]") {
+    CHECK(duration(313) == "  0.313 us    |");
+    CHECK(duration(1'382) == "  1.382 us    |");
+    CHECK(duration(12'917) == "+ 12.917 us   |");
+    CHECK(duration(140'417) == "! 140.417 us  |");
+    CHECK(duration(2'034'948) == "# 2034.948 us |");
+    CHECK(duration(33'998'599) == "* 33998.59 us |");
+    CHECK(duration(119'760'299) == "@ 119760.2 us |");
+    CHECK(duration(3'594'274'999) == "$ 3594274 us  |");
+    CHECK(duration(98'765'432'000) == "$ 98765432 us |");
+    CHECK(duration(0) == "  0.000 us    |");
+}
+
+TEST_CASE("text: a duration is marked when it is above its limit, not at it", "[export]") {
+    CHECK(duration(10'000) == "  10.000 us   |");
+    CHECK(duration(10'001) == "+ 10.001 us   |");
+    CHECK(duration(100'000) == "+ 100.000 us  |");
+    CHECK(duration(100'001) == "! 100.001 us  |");
+    CHECK(duration(1'000'000) == "! 1000.000 us |");
+    CHECK(duration(1'000'001) == "# 1000.001 us |");
+    CHECK(duration(10'000'000) == "# 10000.00 us |");
+    CHECK(duration(10'000'001) == "* 10000.00 us |");
+    CHECK(duration(100'000'001) == "@ 100000.0 us |");
+    CHECK(duration(1'000'000'001) == "$ 1000000 us  |");
+}
+
+TEST_CASE("text: the function tracer's lines are the kernel's", "[export]") {
+    trace_snapshot trace = sample("function");
+    trace.written = 9;
+    trace.events = {call(event_kind::function, 0, 3, 52'100'123'999, parse_ip, main_ip),
+                    call(event_kind::function, 1, 0, 52'100'130'000, hash_ip, parse_ip),
+                    call(event_kind::function, 0, 3, 123'456'000'001'000, nameless_ip, main_ip)};
+    const std::string lines =
+        "             app-1234    [003] .....    52.100123: ns::parse <-main\n"
+        "        worker-0-1240    [000] .....    52.100130: hash<int> <-ns::parse\n"
+        "             app-1234    [003] ..... 123456.000001: 0x4000 <-main\n";
+    CHECK(to_text(trace) ==
+          "# tracer: function\n"
+          "#\n"
+          "# entries-in-buffer/entries-written: 3/9   #P:4\n"
+          "#\n"
+          "#                                _-----=> irqs-off/BH-disabled\n"
+          "#                               / _----=> need-resched\n"
+          "#                              | / _---=> hardirq/softirq\n"
+          "#                              || / _--=> preempt-depth\n"
+          "#                              ||| / _-=> migrate-disable\n"
+          "#                              |||| /     delay\n"
+          "#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION\n"
+          "#              | |         |   |||||     |         |\n" +
+              lines);
+    text_options plain;
+    plain.irq_info = false;
+    CHECK(to_text(trace, plain) ==
+          "# tracer: function\n"
+          "#\n"
+          "# entries-in-buffer/entries-written: 3/9   #P:4\n"
+          "#\n"
+          "#           TASK-PID     CPU#     TIMESTAMP  FUNCTION\n"
+          "#              | |         |         |         |\n"
+          "             app-1234    [003]    52.100123: ns::parse <-main\n"
+          "        worker-0-1240    [000]    52.100130: hash<int> <-ns::parse\n"
+          "             app-1234    [003] 123456.000001: 0x4000 <-main\n");
+}
+
+TEST_CASE("text: lost events are told where they are missing", "[export]") {
+    trace_snapshot trace = sample("function");
+    trace.events = {call(event_kind::function, 1, 2, 1'000'000'000, hash_ip, main_ip)};
+    trace.events[0].lost_before = 14;
+    trace.threads[1].last_cpu = 2;
+    trace.threads[1].lost_after = 3;
+    const std::string text = to_text(trace);
+    CHECK(text.substr(text.rfind("|         |\n") + 12) ==
+          "CPU:2 [LOST 14 EVENTS]\n"
+          "        worker-0-1240    [002] .....     1.000000: hash<int> <-main\n"
+          "CPU:2 [LOST 3 EVENTS]\n");
+}
+
+TEST_CASE("text: the graph shows calls, leaves and returns", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, main_ip, 1'000),           enter(1, parse_ip, 2'000),
+                    enter(2, hash_ip, 3'000),           leave(2, hash_ip, 3'313, 313),
+                    leave(1, parse_ip, 14'917, 12'917), leave(0, main_ip, 2'035'948, 2'034'948)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)   0.313 us    |      hash<int>();\n"
+          " 0) + 12.917 us   |    }\n"
+          " 0) # 2034.948 us |  }\n");
+    text_options options;
+    options.funcgraph_tail = true;
+    options.funcgraph_retaddr = true;
+    options.names.templates = ftrace::template_arguments::hidden;
+    options.names.replace = {{"ns::", ""}};
+    CHECK(graph(trace, options) ==
+          " 0)               |  main() { /* <-main */\n"
+          " 0)               |    parse() { /* <-main */\n"
+          " 0)   0.313 us    |      hash(); /* <-main */\n"
+          " 0) + 12.917 us   |    } /* parse */\n"
+          " 0) # 2034.948 us |  } /* main */\n");
+}
+
+TEST_CASE("text: a return without its call names the function", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {leave(2, hash_ip, 3'313, 1'382),
+                    leave(1, parse_ip, 14'917, trace_event::unknown), enter(1, hash_ip, 20'000)};
+    trace.events[0].lost_before = 7;
+    CHECK(graph(trace) ==
+          "CPU:0 [LOST 7 EVENTS]\n"
+          " 0)   1.382 us    |      } /* hash<int> */\n"
+          " 0)               |    } /* ns::parse */\n"
+          " 0)               |    hash<int>() {\n");
+}
+
+TEST_CASE("text: results look like errno values or like words", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    const auto with_result = [](trace_event e, std::uint64_t value) {
+        e.has_return_value = true;
+        e.return_value = value;
+        return e;
+    };
+    trace.events = {enter(0, main_ip, 0),
+                    enter(1, parse_ip, 0),
+                    with_result(leave(1, parse_ip, 1, 500), std::uint64_t{0} - 5),
+                    enter(1, parse_ip, 2),
+                    with_result(leave(1, parse_ip, 3, 500), 0xffff'fffb),
+                    enter(1, parse_ip, 4),
+                    with_result(leave(1, parse_ip, 5, 500), 0xffff'0000),
+                    with_result(leave(0, main_ip, 6, 900), 0)};
+    text_options options;
+    options.funcgraph_retval = true;
+    CHECK(graph(trace, options) ==
+          " 0)               |  main() {\n"
+          " 0)   0.500 us    |    ns::parse(); /* ret=-5 */\n"
+          " 0)   0.500 us    |    ns::parse(); /* ret=-5 */\n"
+          " 0)   0.500 us    |    ns::parse(); /* ret=0xffff0000 */\n"
+          " 0)   0.900 us    |  } /* ret=0x0 */\n");
+}
+
+TEST_CASE("text: another thread on a CPU is announced by a frame", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.threads = {{1, "migration/0", 0, 0}, {1755, "sshd", 0, 0}};
+    trace.events = {enter(0, main_ip, 1'000, 0, 0),      enter(0, hash_ip, 1'500, 1, 1),
+                    leave(0, hash_ip, 2'000, 500, 1, 1), enter(0, hash_ip, 3'000, 1, 0),
+                    leave(0, hash_ip, 3'541, 541, 1, 0), leave(0, main_ip, 9'000, 8'000, 0, 0)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 1)   0.500 us    |  hash<int>();\n"
+          " ------------------------------------------\n"
+          " 0)   migrati-1    =>   sshd-1755   \n"
+          " ------------------------------------------\n"
+          "\n"
+          " 0)   0.541 us    |  hash<int>();\n"
+          " ------------------------------------------\n"
+          " 0)   sshd-1755    =>   migrati-1   \n"
+          " ------------------------------------------\n"
+          "\n"
+          " 0)   8.000 us    |  }\n");
+    text_options options;
+    options.by_thread = true;
+    CHECK(graph(trace, options) ==
+          " 0)   8.000 us    |  main();\n"
+          " ------------------------------------------\n"
+          " 1)   migrati-1    =>   sshd-1755   \n"
+          " ------------------------------------------\n"
+          "\n"
+          " 1)   0.500 us    |  hash<int>();\n"
+          " 0)   0.541 us    |  hash<int>();\n");
+}
+
+TEST_CASE("text: a leaf stays a leaf when another thread runs between its two events", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, hash_ip, 1'000, 0, 0), enter(0, parse_ip, 1'100, 1, 1),
+                    leave(0, hash_ip, 1'200, 200, 0, 0), leave(0, parse_ip, 1'700, 600, 1, 1)};
+    CHECK(graph(trace) ==
+          " 0)   0.200 us    |  hash<int>();\n"
+          " 1)   0.600 us    |  ns::parse();\n");
+}
+
+TEST_CASE("text: process and time columns, and none", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.threads[0] = {4802, "sh", 0, 0};
+    trace.events = {enter(2, hash_ip, 360'774'522'000), leave(2, hash_ip, 360'774'523'000, 616)};
+    text_options options;
+    options.funcgraph_proc = true;
+    CHECK(to_text(trace, options) ==
+          "# tracer: function_graph\n"
+          "#\n"
+          "# CPU  TASK/PID         DURATION                  FUNCTION CALLS\n"
+          "# |     |    |           |   |                     |   |   |   |\n"
+          " 0)    sh-4802     |   0.616 us    |      hash<int>();\n");
+    options = {};
+    options.funcgraph_abstime = true;
+    CHECK(to_text(trace, options) ==
+          "# tracer: function_graph\n"
+          "#\n"
+          "#     TIME        CPU  DURATION                  FUNCTION CALLS\n"
+          "#      |          |     |   |                     |   |   |   |\n"
+          "  360.774522 |   0)   0.616 us    |      hash<int>();\n");
+    options = {};
+    options.funcgraph_cpu = false;
+    options.funcgraph_duration = false;
+    CHECK(to_text(trace, options) ==
+          "# tracer: function_graph\n"
+          "#\n"
+          "#               FUNCTION CALLS\n"
+          "#               |   |   |   |\n"
+          "    hash<int>();\n");
+}
+
+TEST_CASE("text: CPU numbers are as wide as the machine's highest", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.cpus = 128;
+    trace.events = {enter(0, main_ip, 1, 0, 7), enter(1, main_ip, 2, 0, 101)};
+    CHECK(graph(trace) ==
+          "   7)               |  main() {\n"
+          " 101)               |    main() {\n");
+    trace.cpus = 10;
+    CHECK(graph(trace) ==
+          " 7)               |  main() {\n"
+          " 101)               |    main() {\n");
+}
+
+TEST_CASE("text: calls that an exception left are closed where that shows", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {
+        enter(0, main_ip, 0), enter(1, parse_ip, 1),     enter(2, hash_ip, 2),  // both are left
+        enter(1, hash_ip, 3), leave(1, hash_ip, 4, 250), leave(0, main_ip, 6, 6'000)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)               |      hash<int>() {\n"
+          " 0)               |      } /* hash<int>: no return */\n"
+          " 0)               |    } /* ns::parse: no return */\n"
+          " 0)   0.250 us    |    hash<int>();\n"
+          " 0)   6.000 us    |  }\n");
+    trace.events = {enter(0, main_ip, 0), enter(1, parse_ip, 1), leave(0, main_ip, 6, 6'000)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)               |    } /* ns::parse: no return */\n"
+          " 0)   6.000 us    |  }\n");
+}
+
+TEST_CASE("text: arguments stand in the parentheses", "[export]") {
+    trace_snapshot trace = sample("function");
+    trace.argument_words.assign(28, 0);
+    trace.argument_words[0] = 0;  // a null pointer first: no hidden argument is in front of it
+    trace.argument_words[1] = 0xdead'beef'0000'0003;
+    trace.argument_words[14] = 42;
+    trace.events = {call(event_kind::function, 0, 0, 1'000, parse_ip, main_ip),
+                    call(event_kind::function, 0, 0, 2'000, hash_ip, main_ip),
+                    call(event_kind::function, 0, 0, 3'000, main_ip, 0)};
+    trace.events[0].arguments = 0;
+    trace.events[1].arguments = 14;
+    const std::string text = to_text(trace);
+    CHECK(text.substr(text.rfind("|         |\n") + 12) ==
+          "             app-1234    [000] .....     0.000001: ns::parse(0x0, 3) <-main\n"
+          "             app-1234    [000] .....     0.000002: hash<int>(42) <-main\n"
+          "             app-1234    [000] .....     0.000003: main\n");
+    text_options options;
+    options.names.arguments = false;
+    CHECK(to_text(trace, options).find("ns::parse <-main\n") != std::string::npos);
+}

@@ -1,0 +1,176 @@
+#include <ftrace/trace/ring_buffer.hpp>
+
+#include <sys/time.h>
+
+#include <atomic>
+#include <catch2/catch_all.hpp>
+#include <csignal>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+using ftrace::event_kind;
+using ftrace::overflow;
+using ftrace::detail::event_slot;
+using ftrace::detail::event_stamp;
+using ftrace::detail::ring_buffer;
+using ftrace::detail::sequence_of;
+
+namespace {
+
+constexpr std::size_t argument_slots = 3;
+
+// An event whose words can be checked for tearing: all follow from `value`.
+void record(ring_buffer& buffer, std::uint64_t value, std::uint32_t slots) {
+    const std::uint64_t at = buffer.reserve(slots);
+    if (at == ring_buffer::none) return;
+    const event_stamp stamp{sequence_of(at), event_kind::function, slots, 3, 0};
+    buffer.write(at, pack(stamp), value, ~value, value * 3);
+    const std::uint64_t rest[] = {value + 1, value + 2, value + 3, value + 4, value + 5};
+    if (slots > 1) buffer.write_continuation(at, rest, slots == argument_slots ? 5 : 3);
+}
+
+// The values of all whole events, oldest first; fails the test where an event is torn.
+std::vector<std::uint64_t> values(const ring_buffer& buffer) {
+    std::vector<std::uint64_t> found;
+    event_slot slot{};
+    for (std::uint64_t at = buffer.begin(); at < buffer.end(); ++at) {
+        if (!buffer.read(at, slot)) continue;
+        const event_stamp stamp = ftrace::detail::unpack(slot.stamp);
+        if (stamp.kind != event_kind::function) continue;
+        const std::uint64_t value = slot.words[0];
+        if (slot.words[1] != ~value || slot.words[2] != value * 3) FAIL("torn event at " << at);
+        bool whole = true;
+        for (std::uint32_t i = 1; whole && i < stamp.slots; ++i) {
+            event_slot more{};
+            whole = buffer.read(at + i, more);
+            if (whole && more.words[0] != value + 1 + 3 * (i - 1))
+                FAIL("torn continuation at " << at + i);
+        }
+        if (whole) found.push_back(value);
+    }
+    return found;
+}
+
+}  // namespace
+
+TEST_CASE("event: a stamp gives back what was packed", "[trace]") {
+    const event_stamp in{0xfedcba98, event_kind::graph_return, 6, 4095, 16383};
+    const event_stamp out = ftrace::detail::unpack(pack(in));
+    CHECK(out.sequence == 0xfedcba98);
+    CHECK(out.kind == event_kind::graph_return);
+    CHECK(out.slots == 6);
+    CHECK(out.cpu == 4095);
+    CHECK(out.depth == 16383);
+}
+
+TEST_CASE("event: a depth that does not fit stays at the largest", "[trace]") {
+    const event_stamp in{1, event_kind::graph_entry, 1, 0, 1'000'000};
+    CHECK(ftrace::detail::unpack(pack(in)).depth == 16383);
+    CHECK(ftrace::detail::unpack(pack(in)).kind == event_kind::graph_entry);
+}
+
+TEST_CASE("ring buffer: overwrite keeps the newest events", "[trace]") {
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);
+    for (std::uint64_t i = 0; i < 21; ++i) record(buffer, i, 1);
+    CHECK(values(buffer) == std::vector<std::uint64_t>{13, 14, 15, 16, 17, 18, 19, 20});
+    CHECK(buffer.written() == 21);
+    CHECK(buffer.dropped() == 0);
+}
+
+TEST_CASE("ring buffer: an event that lost its first slot is gone whole", "[trace]") {
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);
+    record(buffer, 100, argument_slots);  // slots 0-2
+    record(buffer, 200, argument_slots);  // slots 3-5
+    record(buffer, 300, argument_slots);  // slots 6, 7 and 0: takes the first slot of 100
+    CHECK(values(buffer) == std::vector<std::uint64_t>{200, 300});
+    CHECK(buffer.written() == 3);
+}
+
+TEST_CASE("ring buffer: drop keeps the oldest events and counts the others", "[trace]") {
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::drop);
+    for (std::uint64_t i = 0; i < 21; ++i) record(buffer, i, 1);
+    CHECK(values(buffer) == std::vector<std::uint64_t>{0, 1, 2, 3, 4, 5, 6, 7});
+    CHECK(buffer.written() == 21);
+    CHECK(buffer.dropped() == 13);
+}
+
+TEST_CASE("ring buffer: clear makes room in both modes", "[trace]") {
+    const overflow mode = GENERATE(overflow::overwrite, overflow::drop);
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), mode);
+    for (std::uint64_t i = 0; i < 21; ++i) record(buffer, i, 1);
+    buffer.clear();
+    CHECK(values(buffer).empty());
+    CHECK(buffer.written() == 0);
+    CHECK(buffer.dropped() == 0);
+    record(buffer, 77, argument_slots);
+    CHECK(values(buffer) == std::vector<std::uint64_t>{77});
+    CHECK(buffer.written() == 1);
+}
+
+namespace {
+
+ring_buffer* interrupted = nullptr;
+volatile std::sig_atomic_t signals = 0;
+
+void record_from_signal(int) {
+    record(*interrupted, 1'000'000'000u + static_cast<unsigned>(signals), argument_slots);
+    signals = signals + 1;
+}
+
+}  // namespace
+
+TEST_CASE("ring buffer: a signal handler records between the steps of the code it interrupts",
+          "[trace]") {
+    std::vector<event_slot> memory(1 << 20);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::drop);
+    interrupted = &buffer;
+    struct sigaction action{};
+    action.sa_handler = record_from_signal;
+    REQUIRE(::sigaction(SIGALRM, &action, nullptr) == 0);
+    const itimerval often{{0, 50}, {0, 50}};
+    REQUIRE(::setitimer(ITIMER_REAL, &often, nullptr) == 0);
+    std::uint64_t mine = 0;
+    while (mine < 200'000) record(buffer, mine++, 2);
+    const itimerval never{};
+    REQUIRE(::setitimer(ITIMER_REAL, &never, nullptr) == 0);
+    std::signal(SIGALRM, SIG_IGN);
+
+    REQUIRE(signals > 0);
+    CHECK(buffer.written() == mine + static_cast<unsigned>(signals));
+    CHECK(buffer.dropped() == 0);
+    const auto all = values(buffer);
+    CHECK(all.size() == buffer.written());
+    std::uint64_t next = 0, next_signal = 1'000'000'000;
+    for (const std::uint64_t value : all)
+        if (value < 1'000'000'000)
+            CHECK(value == next++);
+        else
+            CHECK(value == next_signal++);
+}
+
+TEST_CASE("ring buffer: a reader never sees half an event of a running writer", "[trace]") {
+    std::vector<event_slot> memory(64);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);
+    std::atomic<bool> stop = false;
+    std::thread writer([&] {
+        for (std::uint64_t i = 1; !stop.load(std::memory_order_relaxed); ++i)
+            record(buffer, i, i % 3 == 0 ? argument_slots : 1);
+    });
+    std::size_t seen = 0;
+    for (int round = 0; round < 20'000 || seen == 0; ++round) {
+        std::uint64_t last = 0;
+        for (const std::uint64_t value : values(buffer)) {
+            if (value <= last) FAIL("event " << value << " behind " << last);
+            last = value;
+            ++seen;
+        }
+    }
+    stop = true;
+    writer.join();
+    CHECK(seen > 0);
+}
