@@ -22,7 +22,6 @@ enum class trace_reason : std::uint8_t {
     clone,           ///< traceable where it has a site, but its arguments are not its signature's
     no_site,
     too_short,
-    wide_nop,
     library_own,
 };
 
@@ -39,11 +38,9 @@ enum class trace_reason : std::uint8_t {
     case trace_reason::no_site:
         return "not traceable: compiled without -fpatchable-function-entry=5, or marked so";
     case trace_reason::too_short:
-        return "not traceable: fewer than five bytes of nop at its entry; compile with "
+        return "not traceable: no five bytes of nop at its entry that a call can replace; compile "
+               "with "
                "-fpatchable-function-entry=5, or =N,M with N - M of at least 5";
-    case trace_reason::wide_nop:
-        return "not traceable: one nop of more than five bytes at its entry; compile with "
-               "-fpatchable-function-entry=5";
     case trace_reason::library_own: return "not traceable: part of ftrace++ or made for its types";
     }
     return "unknown";
@@ -89,7 +86,7 @@ public:
     FTRACE_NOTRACE void run() {
         list_.reserve(list_.size() + object_.sites.size());
         add_sites(object_.sites, trace_reason::traceable);
-        add_sites(object_.wide_sites, trace_reason::wide_nop);
+        add_sites(object_.wide_sites, trace_reason::traceable);
         add_sites(object_.too_short, trace_reason::too_short);
         const bool built_for_tracing = object_.is_executable || !object_.sites.empty() ||
                                        !object_.wide_sites.empty() || !object_.too_short.empty();

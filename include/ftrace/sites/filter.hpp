@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/result.hpp>
-#include <ftrace/sites/function_names.hpp>
 #include <ftrace/sites/glob.hpp>
 #include <ftrace/sites/loaded_image.hpp>
+#include <ftrace/sites/name_forms.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -124,7 +124,7 @@ public:
     }
 
     /// Whether this is one of the functions meant; negation plays no part. Allocates.
-    [[nodiscard]] FTRACE_NOTRACE bool matches(const function_names& names) const {
+    [[nodiscard]] FTRACE_NOTRACE bool matches(const name_forms& names) const {
         if (has_object_ && !matches_object(names.object(), names.in_executable())) return false;
         if (glob_.matches_everything()) return true;
         const std::string_view linker_name = names.linker_name();
@@ -175,7 +175,7 @@ private:
                    : std::string_view::npos;
     }
 
-    [[nodiscard]] FTRACE_NOTRACE bool matches_demangled(const function_names& names) const {
+    [[nodiscard]] FTRACE_NOTRACE bool matches_demangled(const name_forms& names) const {
         const detail::name_parts& parts = names.parts();
         std::string plain, tidy;
         const auto fits = [&](std::string_view name) FTRACE_NOTRACE {

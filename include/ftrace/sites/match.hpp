@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/filter.hpp>
-#include <ftrace/sites/function_names.hpp>
 #include <ftrace/sites/library_names.hpp>
+#include <ftrace/sites/name_forms.hpp>
 #include <ftrace/sites/objects.hpp>
 #include <ftrace/sites/symbols.hpp>
 #include <span>
@@ -15,7 +15,7 @@
 
 namespace ftrace::inline v0 {
 
-/// Calls visitor(const loaded_object&, std::uintptr_t site, const function_names&) for each site
+/// Calls visitor(const loaded_object&, std::uintptr_t site, const name_forms&) for each site
 /// whose function `pattern` matches by any of its names (an address may have several symbols), in
 /// order of objects and addresses. The pattern's negation plays no part. Sites of the library's own
 /// functions are passed over. Names are demangled only where the linker name does not exclude a
@@ -25,13 +25,11 @@ FTRACE_NOTRACE void match_sites(std::span<const loaded_object> objects, const na
                                 Visitor&& visitor) {
     detail::demangler demangle;
     for (const loaded_object& object : objects) {
-        if (object.sites.empty() || !pattern.matches_object(object.path, object.is_executable))
-            continue;
+        if (!pattern.matches_object(object.path, object.is_executable)) continue;
         const auto visit = [&](std::uintptr_t site,
                                std::span<const detail::symbol_entry> aliases) FTRACE_NOTRACE {
             const auto visit_named = [&](std::string_view linker_name) FTRACE_NOTRACE {
-                const function_names names(demangle, linker_name, object.path,
-                                           object.is_executable);
+                const name_forms names(demangle, linker_name, object.path, object.is_executable);
                 const bool matched = !detail::is_library_own(linker_name) && pattern.matches(names);
                 if (matched) visitor(object, site, names);
                 return matched;
@@ -41,13 +39,15 @@ FTRACE_NOTRACE void match_sites(std::span<const loaded_object> objects, const na
             for (const detail::symbol_entry& alias : aliases)
                 if (visit_named(alias.linker_name())) break;
         };
-        detail::for_each_site_symbols(object, object.sites, detail::symbols_of(object), visit);
+        for (const auto* sites : {&object.sites, &object.wide_sites})
+            if (!sites->empty())
+                detail::for_each_site_symbols(object, *sites, detail::symbols_of(object), visit);
     }
 }
 
 namespace detail {
 
-/// Calls visitor(const function_names&) once for each of an object's sites, the library's own
+/// Calls visitor(const name_forms&) once for each of an object's sites, the library's own
 /// passed over.
 template <typename Visitor>
 FTRACE_NOTRACE void for_each_site_name(const loaded_object& object, demangler& demangle,
@@ -58,9 +58,10 @@ FTRACE_NOTRACE void for_each_site_name(const loaded_object& object, demangler& d
         if (aliases.empty()) made = offset_name(object.name(), site - object.bias);
         const std::string_view name = aliases.empty() ? made : aliases[0].linker_name();
         if (is_library_own(name)) return;
-        visitor(function_names(demangle, name, object.path, object.is_executable));
+        visitor(name_forms(demangle, name, object.path, object.is_executable));
     };
-    for_each_site_symbols(object, object.sites, symbols_of(object), visit);
+    for (const auto* sites : {&object.sites, &object.wide_sites})
+        if (!sites->empty()) for_each_site_symbols(object, *sites, symbols_of(object), visit);
 }
 
 }  // namespace detail

@@ -137,9 +137,9 @@ private:
     detail::nearest_set nearest(pattern.name(), count);
     detail::demangler demangle;
     for (const loaded_object& object : objects)
-        detail::for_each_site_name(object, demangle,
-                                   [&](const function_names& names)
-                                       FTRACE_NOTRACE { nearest.offer(names.parts()); });
+        detail::for_each_site_name(object, demangle, [&](const name_forms& names) FTRACE_NOTRACE {
+            nearest.offer(names.parts());
+        });
     return nearest.names();
 }
 

@@ -37,10 +37,11 @@ struct loaded_object {
     /// The addresses of the five bytes to patch, sorted, behind endbr64 and behind nops that are in
     /// front of the function.
     std::vector<std::uintptr_t> sites;
-    /// Sites whose five bytes end within a longer nop (clang, more than five bytes asked for).
-    /// A call written there would leave a piece of that nop behind: they cannot be patched as is.
+    /// Sites whose five bytes end within a longer nop (clang, more than five bytes asked for). A
+    /// call written there would leave a piece of that nop behind: arch::split_wide_nop() first.
     std::vector<std::uintptr_t> wide_sites;
-    /// Functions with an entry in the section, but fewer than five bytes of nop.
+    /// Functions with an entry in the section, but without five bytes of nop that a call can
+    /// replace.
     std::vector<std::uintptr_t> too_short;
 
     /// The last part of the path: "libz.so.1".

@@ -135,11 +135,11 @@ FTRACE_NOTRACE inline void append_plain(std::string& out, std::string_view name,
 
 /// The names of one function, made as they are asked for. Refers to what it was made from: for use
 /// within one call.
-class function_names {
+class name_forms {
 public:
     /// `object` is the path or name of the object the function is in.
-    FTRACE_NOTRACE function_names(detail::demangler& demangle, std::string_view linker_name,
-                                  std::string_view object, bool in_executable) noexcept
+    FTRACE_NOTRACE name_forms(detail::demangler& demangle, std::string_view linker_name,
+                              std::string_view object, bool in_executable) noexcept
         : demangle_(&demangle),
           linker_name_(linker_name),
           object_(object),
