@@ -9,7 +9,9 @@ any entry at all.
 """
 
 import re
+import shutil
 import struct
+import subprocess
 import sys
 
 # An entity of namespace ftrace::v0, or what a compiler adds to one: local entities (Z), guards and thread wrappers.
@@ -89,6 +91,13 @@ def functions_with_sites(elf):
         yield from starts.get(entry, [])
 
 
+def demangled(names):
+    """The names as people write them, where c++filt is there to tell."""
+    if not names or not shutil.which("c++filt"):
+        return names
+    return subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True).stdout.splitlines()
+
+
 def main():
     bad, seen = {}, 0
     for path in sys.argv[1:]:
@@ -97,7 +106,8 @@ def main():
         for name in names:
             if OWN.match(name):
                 bad.setdefault(name, path)
-    for name, path in sorted(bad.items()):
+    # A constructor has two or three symbols and one name.
+    for name, path in sorted(dict(zip(demangled(list(bad)), bad.values())).items()):
         print(f"{path}: a site in the library's own {name}: it lacks FTRACE_NOTRACE")
     print(f"{len(sys.argv) - 1} files, {seen} functions with a site, {len(bad)} of the library")
     return 1 if bad else 0 if seen else 2
