@@ -19,6 +19,9 @@ struct ops_access {
     FTRACE_NOTRACE static const static_set*& set(ftrace_ops& op) noexcept { return op.set_; }
     FTRACE_NOTRACE static unsigned& set_index(ftrace_ops& op) noexcept { return op.set_index_; }
     FTRACE_NOTRACE static ops_state*& state(ftrace_ops& op) noexcept { return op.state_; }
+    FTRACE_NOTRACE static const ops_state* state(const ftrace_ops& op) noexcept {
+        return op.state_;
+    }
 };
 
 /// What a site with several ops calls: all of them, in this order, which is that of their

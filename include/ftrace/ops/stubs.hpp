@@ -5,6 +5,7 @@
 #include <ftrace/arch/entry_stub.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/ops/dispatch.hpp>
+#include <type_traits>
 
 namespace ftrace::inline v0::detail {
 
@@ -40,7 +41,17 @@ inline constexpr stub_table stubs_of = [] {
 struct own_stubs {
     const stub_table* stubs;
     ftrace_ops** slot;
+    std::uintptr_t (
+        *callback)() noexcept;  ///< the address of the callback, for messages; 0: a lambda
 };
+
+template <auto Callback>
+FTRACE_NOTRACE std::uintptr_t callback_address() noexcept {
+    if constexpr (std::is_pointer_v<decltype(Callback)>)
+        return reinterpret_cast<std::uintptr_t>(Callback);
+    else
+        return 0;
+}
 
 template <auto Callback, save_policy Policy, unsigned Flags>
 struct FTRACE_LOCAL own_stub {
@@ -67,7 +78,8 @@ struct FTRACE_LOCAL own_stub<Callback, ARGS_INTEGER, Flags> {
 
 template <auto Callback, save_policy Policy, unsigned Flags>
 inline constexpr own_stubs own_stubs_of{&stubs_of<own_stub<Callback, Policy, Flags>, Policy>,
-                                        &own_stub<Callback, Policy, Flags>::slot};
+                                        &own_stub<Callback, Policy, Flags>::slot,
+                                        &callback_address<Callback>};
 
 /// Lists have no context of their own: their stubs are entered through veneers only.
 struct FTRACE_LOCAL list_stub {

@@ -82,13 +82,14 @@ private:
     std::size_t opened_ = 0;
 };
 
-/// Keeps signal handlers of the program from running on this thread: one of them could execute a
-/// site in between.
+/// Keeps signal handlers of the program from running on this thread in between. SIGTRAP gets through,
+/// even if the program blocked it: what this thread calls may be traced, and run into an int3.
 class signals_blocked {
 public:
     FTRACE_NOTRACE signals_blocked() noexcept {
         sigset_t all;
         ::sigfillset(&all);
+        ::sigdelset(&all, SIGTRAP);
         ::pthread_sigmask(SIG_SETMASK, &all, &before_);
     }
     FTRACE_NOTRACE ~signals_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
@@ -130,24 +131,27 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
     writable_text writable(runs);
     if (auto opened = writable.open(); !opened) return opened;
 
+    // Plain pointers from here on: functions of std::vector may be among those that change.
+    const arch::text_edit* const begin = edits.data();
+    const arch::text_edit* const end = begin + edits.size();
     bool nops_to_leave = false;
-    for (const arch::text_edit& edit : edits) nops_to_leave |= edit.several_nops;
+    for (auto* edit = begin; edit != end; ++edit) nops_to_leave |= edit->several_nops;
 
-    edit_batch batch{edits.data(), edits.size()};
+    edit_batch batch{begin, edits.size()};
     const signals_blocked quiet;
     const published_batch published(*state, batch);
-    for (const arch::text_edit& edit : edits) arch::poke_trap(edit);
+    for (auto* edit = begin; edit != end; ++edit) arch::poke_trap(*edit);
     synchronize_cores();
     if (nops_to_leave && __libc_single_threaded == 0) {
         if (auto left = evacuate(batch); !left) {
-            for (const arch::text_edit& edit : edits) arch::poke_head(edit, edit.before);
+            for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->before);
             synchronize_cores();
             return left;
         }
     }
-    for (const arch::text_edit& edit : edits) arch::poke_tail(edit, edit.after);
+    for (auto* edit = begin; edit != end; ++edit) arch::poke_tail(*edit, edit->after);
     synchronize_cores();
-    for (const arch::text_edit& edit : edits) arch::poke_head(edit, edit.after);
+    for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->after);
     synchronize_cores();
     return {};
 }

@@ -52,15 +52,27 @@ inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
            distance <= std::numeric_limits<std::int32_t>::max();
 }
 
-/// A call from `site` to `target`, which it must reach.
-[[nodiscard]] FTRACE_NOTRACE inline site_bytes call_site(std::uintptr_t site,
-                                                         std::uintptr_t target) noexcept {
+/// A call by the distance of its target from the end of the site; and back, 0 for what is no call.
+[[nodiscard]] FTRACE_NOTRACE inline site_bytes call_site_at_distance(
+    std::int32_t distance) noexcept {
     call_insn call;
-    call.displacement =
-        static_cast<std::int32_t>(static_cast<std::int64_t>(target - (site + site_size)));
+    call.displacement = distance;
     site_bytes bytes;
     std::memcpy(bytes.byte, &call, site_size);
     return bytes;
+}
+[[nodiscard]] FTRACE_NOTRACE inline std::int32_t call_distance(const site_bytes& bytes) noexcept {
+    call_insn call;
+    if (bytes.byte[0] != call.opcode) return 0;
+    std::memcpy(&call, bytes.byte, site_size);
+    return call.displacement;
+}
+
+/// A call from `site` to `target`, which it must reach.
+[[nodiscard]] FTRACE_NOTRACE inline site_bytes call_site(std::uintptr_t site,
+                                                         std::uintptr_t target) noexcept {
+    return call_site_at_distance(
+        static_cast<std::int32_t>(static_cast<std::int64_t>(target - (site + site_size))));
 }
 
 [[nodiscard]] FTRACE_NOTRACE inline site_bytes read_site(std::uintptr_t site) noexcept {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/arch/insn.hpp>
+#include <ftrace/arch/site_layout.hpp>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
@@ -26,6 +27,25 @@ struct text_edit {
 
     [[nodiscard]] FTRACE_NOTRACE std::uintptr_t end() const noexcept { return site + nops; }
 };
+
+/// The nops that a site's five bytes are, or begin.
+struct nop_run {
+    std::size_t length;  ///< in bytes, up to the end of the last one that begins within the site;
+                         ///< 0: no nops
+    std::size_t count;
+};
+[[nodiscard]] FTRACE_NOTRACE inline nop_run nops_at(std::uintptr_t site) noexcept {
+    constexpr std::size_t longest_instruction = 15;
+    nop_run run{0, 0};
+    while (run.length < site_size) {
+        const std::size_t length = nop_length(
+            reinterpret_cast<const unsigned char*>(site + run.length), longest_instruction);
+        if (length == 0) return {0, 0};
+        run.length += length;
+        ++run.count;
+    }
+    return run;
+}
 
 // A site, before and after:
 //

@@ -1,0 +1,193 @@
+// Which ops are on a site, as a number. Sites with the same ops in the same order share one set,
+// and with it everything made for it: the list that stubs walk, the stub, the veneers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/ops/dispatch.hpp>
+#include <ftrace/ops/site_table.hpp>
+#include <ftrace/ops/static_set.hpp>
+#include <ftrace/ops/stubs.hpp>
+#include <ftrace/patch/veneers.hpp>
+#include <new>
+#include <string>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+/// One combination of ops. What stubs read of it (`entries`) stays for ever, since a thread may be
+/// on its way to a list of long ago. A combination that comes back finds its list again.
+struct dispatch_set {
+    std::vector<ftrace_ops*> members;      ///< in the order of their registration
+    const own_stubs* own = nullptr;        ///< of the only member
+    const static_set* compiled = nullptr;  ///< the compile-time registry that all members belong to
+    save_policy policy = ARGS;
+    const stub_table* stubs = nullptr;
+    const void* context = nullptr;  ///< what a veneer pushes
+    ftrace_ops** entries =
+        nullptr;  ///< what `context` leads to: one entry for each member, or for each
+    std::size_t entry_count = 0;  ///< ops of the compile-time registry
+    bool enter_directly =
+        false;  ///< the stub's own context is this set's: no veneer where a call reaches
+};
+
+class dispatch_sets {
+public:
+    /// `lists`: the stubs of the object whose code stays loaded.
+    FTRACE_NOTRACE explicit dispatch_sets(const stub_table* const (&lists)[3])
+        : lists_{lists[0], lists[1], lists[2]} {
+        sets_.push_back(new dispatch_set);  // set 0: no ops
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE const dispatch_set& operator[](set_index set) const noexcept {
+        return *at(set);
+    }
+
+    /// The set `from` with `op` in the place its registration gives it. `before(a, b)`: a was
+    /// registered before b.
+    template <class Before>
+    FTRACE_NOTRACE result<set_index> with(set_index from, ftrace_ops& op, Before before) {
+        std::vector<ftrace_ops*> members;
+        bool placed = false;
+        for (ftrace_ops* member : at(from)->members) {
+            if (!placed && before(op, *member)) {
+                members.push_back(&op);
+                placed = true;
+            }
+            members.push_back(member);
+        }
+        if (!placed) members.push_back(&op);
+        return find_or_make(members);
+    }
+
+    FTRACE_NOTRACE result<set_index> without(set_index from, const ftrace_ops& op) {
+        std::vector<ftrace_ops*> members;
+        for (ftrace_ops* member : at(from)->members)
+            if (member != &op) members.push_back(member);
+        return find_or_make(members);
+    }
+
+    /// Clears every entry that leads to `op`: threads that are on their way with an old list skip
+    /// it. No site may have a set with it any more.
+    FTRACE_NOTRACE void retire(const ftrace_ops& op) noexcept {
+        for (dispatch_set* set : sets_) {
+            bool member = false;
+            for (std::size_t i = 0; i < set->entry_count; ++i) {
+                if (set->entries[i] != &op) continue;
+                member = true;
+                __atomic_store_n(&set->entries[i], static_cast<ftrace_ops*>(nullptr),
+                                 __ATOMIC_RELEASE);
+            }
+            // Stubs and slots of the ops' own object may be unloaded after this: such a set does
+            // not come back.
+            if (member && (set->own != nullptr || set->compiled != nullptr)) *set = dispatch_set{};
+        }
+    }
+
+    /// Where a site in [begin, end) has to call for this set. `width`: a width_index.
+    FTRACE_NOTRACE result<std::uintptr_t> target(set_index index, unsigned width,
+                                                 std::uintptr_t begin, std::uintptr_t end) {
+        const dispatch_set& set = *at(index);
+        const auto stub = reinterpret_cast<std::uintptr_t>(set.stubs->entry[width]);
+        if (set.enter_directly && arch::call_reaches(begin, stub) && arch::call_reaches(end, stub))
+            return stub;
+        return veneers_.get(begin, end, set.context,
+                            reinterpret_cast<const void*>(stub + arch::own_context_size));
+    }
+
+private:
+    [[nodiscard]] FTRACE_NOTRACE dispatch_set* at(set_index set) const noexcept {
+        return sets_[set];
+    }
+
+    /// Whether all members belong to one compile-time registry, in the order it calls them.
+    [[nodiscard]] FTRACE_NOTRACE static const static_set* common_registry(
+        const std::vector<ftrace_ops*>& members) {
+        const static_set* const common = ops_access::set(*members[0]);
+        if (common == nullptr) return nullptr;
+        for (std::size_t i = 1; i < members.size(); ++i)
+            if (ops_access::set(*members[i]) != common ||
+                ops_access::set_index(*members[i]) < ops_access::set_index(*members[i - 1]))
+                return nullptr;
+        return common;
+    }
+
+    FTRACE_NOTRACE result<set_index> find_or_make(const std::vector<ftrace_ops*>& members) {
+        if (members.empty()) return set_index{0};
+        dispatch_set wanted;
+        wanted.policy = ARGS_INTEGER;
+        for (const ftrace_ops* member : members)
+            wanted.policy = stronger(wanted.policy, member->policy());
+        if (members.size() == 1)
+            wanted.own = ops_access::own(*members[0]);
+        else
+            wanted.compiled = common_registry(members);
+
+        for (set_index i = 1; i < sets_.size(); ++i) {
+            dispatch_set& set = *at(i);
+            if (set.members == members && set.policy == wanted.policy && set.own == wanted.own &&
+                set.compiled == wanted.compiled && usable_again(set)) {
+                arm(set);
+                return i;
+            }
+        }
+        wanted.members = members;
+        if (auto made = make(wanted); !made) return std::move(made).error();
+        arm(wanted);
+        for (set_index i = 1; i < sets_.size(); ++i)
+            if (at(i)->members.empty()) return *at(i) = std::move(wanted), i;
+        sets_.push_back(new dispatch_set(std::move(wanted)));
+        return static_cast<set_index>(sets_.size() - 1);
+    }
+
+    /// The slot of a type's own stubs may have passed to another ops of that type.
+    [[nodiscard]] FTRACE_NOTRACE static bool usable_again(const dispatch_set& set) noexcept {
+        return !set.enter_directly || *set.own->slot == nullptr || *set.own->slot == set.members[0];
+    }
+
+    FTRACE_NOTRACE result<void> make(dispatch_set& set) const {
+        if (set.own != nullptr) {
+            set.stubs = set.own->stubs;
+            set.entry_count = 1;
+            set.enter_directly = *set.own->slot == nullptr || *set.own->slot == set.members[0];
+            set.entries = set.enter_directly ? set.own->slot : new (std::nothrow) ftrace_ops*[1]();
+            set.context = set.entries;
+        } else if (set.compiled != nullptr) {
+            set.stubs = set.compiled->stubs[set.policy];
+            set.entry_count = set.compiled->size;
+            set.entries = new (std::nothrow) ftrace_ops*[set.entry_count]();
+            set.context = set.entries;
+        } else {
+            set.stubs = lists_[set.policy];
+            set.entry_count = set.members.size();
+            void* const memory = ::operator new(
+                sizeof(ops_list) + set.entry_count * sizeof(ftrace_ops*), std::nothrow);
+            if (memory != nullptr) {
+                auto* const list = ::new (memory) ops_list{set.entry_count};
+                set.entries = list->entries();
+                for (std::size_t i = 0; i < set.entry_count; ++i) set.entries[i] = nullptr;
+                set.context = list;
+            }
+        }
+        if (set.entries == nullptr)
+            return error{errc::out_of_memory, "no memory for a list of ops"};
+        return {};
+    }
+
+    /// release: pairs with load_entry(); who finds the ops finds it complete.
+    FTRACE_NOTRACE static void arm(dispatch_set& set) noexcept {
+        for (std::size_t i = 0; i < set.members.size(); ++i) {
+            const std::size_t at =
+                set.compiled != nullptr ? ops_access::set_index(*set.members[i]) : i;
+            __atomic_store_n(&set.entries[at], set.members[i], __ATOMIC_RELEASE);
+        }
+    }
+
+    const stub_table* lists_[3];       // by save_policy
+    std::vector<dispatch_set*> sets_;  // never freed, as the process state
+    veneer_pool veneers_;
+};
+
+}  // namespace ftrace::inline v0::detail

@@ -1,0 +1,174 @@
+// Registering and unregistering ops.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/quiescence.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/ops/attach.hpp>
+#include <ftrace/ops/filters.hpp>
+#include <ftrace/ops/ftrace_ops.hpp>
+#include <ftrace/ops/registry_state.hpp>
+#include <string>
+#include <utility>
+
+namespace ftrace::inline v0 {
+namespace detail {
+
+/// Takes an ops off all its sites and waits until nobody is in its callback.
+FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_ops& op) {
+    ops_state& state = state_of(op);
+    auto detached = attach(registry.shared(), *registry, op, {});
+    // Without the right to restore the text the sites go on calling their stubs, but these skip the
+    // ops.
+    if (!detached) registry->disabled = true;
+    registry->sets.retire(op);
+    for (std::size_t i = 0; i < registry->ops.size(); ++i)
+        if (registry->ops[i].registration == state.registration) {
+            registry->ops.erase(registry->ops.begin() + static_cast<std::ptrdiff_t>(i));
+            break;
+        }
+    state.registration = 0;
+    synchronize_callbacks(registry.shared());
+    return detached;
+}
+
+FTRACE_NOTRACE inline error not_registered() {
+    return {errc::not_registered, "this ops is not registered (any more): nothing to unregister"};
+}
+
+}  // namespace detail
+
+/// Keeps an ops registered; the destructor unregisters it. Moves, does not copy. May outlive its
+/// ops.
+class [[nodiscard]] registration {
+public:
+    FTRACE_NOTRACE registration() noexcept = default;
+    FTRACE_NOTRACE registration(registration&& other) noexcept
+        : op_(std::exchange(other.op_, nullptr)), number_(other.number_) {}
+    FTRACE_NOTRACE registration& operator=(registration&& other) noexcept {
+        if (this != &other) {
+            if (op_ != nullptr) (void)unregister();
+            op_ = std::exchange(other.op_, nullptr);
+            number_ = other.number_;
+        }
+        return *this;
+    }
+    FTRACE_NOTRACE ~registration() {
+        if (op_ != nullptr) (void)unregister();
+    }
+
+    /// Takes the ops off all its functions. When it returns, no callback of the ops runs in another
+    /// thread or will run, and its memory may go. Errors: not_registered, if that was done before;
+    /// permission_denied, if the text cannot be restored (the callback is not called any more all
+    /// the same).
+    FTRACE_NOTRACE result<void> unregister() {
+        detail::locked_registry registry;
+        if (!registry) return registry.failure();
+        ftrace_ops* const op = std::exchange(op_, nullptr);
+        for (const detail::registered_ops& known : registry->ops)
+            if (op != nullptr && known.registration == number_)
+                return detail::unregister(registry, *op);
+        return detail::not_registered();
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE bool registered() const noexcept { return op_ != nullptr; }
+    FTRACE_NOTRACE explicit operator bool() const noexcept { return registered(); }
+
+private:
+    FTRACE_NOTRACE registration(ftrace_ops& op, std::uint64_t number) noexcept
+        : op_(&op), number_(number) {}
+    friend result<registration> register_ftrace_function(ftrace_ops& op);
+
+    ftrace_ops* op_ = nullptr;
+    std::uint64_t number_ = 0;
+};
+
+/// Starts calling the ops' callback for the functions of its filter, or for all. Callbacks may
+/// start before this returns; when it returns, every thread runs the new text. Several ops on a
+/// function are called in the order of their registration. Errors: already_registered;
+/// invalid_argument (flags); ip_modify_conflict, naming the other ops; no_match, if there is
+/// nothing to trace; permission_denied, with its cause; unexpected_bytes. With an error nothing was
+/// changed. (Kernel: register_ftrace_function.)
+FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
+    detail::locked_registry registry;
+    if (!registry) return registry.failure();
+    detail::ops_state& state = detail::state_of(op);
+    if (state.registration != 0)
+        return error{errc::already_registered,
+                     detail::name_of(op) + " is registered already: unregister it first"};
+    if ((op.flags() & FTRACE_OPS_FL_IPMODIFY) != 0 && !state.filtered)
+        return error{errc::invalid_argument,
+                     "an IPMODIFY ops needs a filter: it cannot be on all functions"};
+    if ((op.flags() & FTRACE_OPS_FL_PERMANENT) != 0 && !registry->enabled)
+        return error{
+            errc::busy,
+            "tracing is switched off, and a PERMANENT ops cannot be: call set_enabled(true) first"};
+    const detail::site_list wanted =
+        detail::wanted_sites(*registry, {state.filtered, state.filter}, state.notrace);
+    if (registry->sites.size() == 0) return detail::no_site_at_all();
+    if (wanted.empty())
+        return error{errc::no_match,
+                     "the filters of " + detail::name_of(op) + " leave no function to trace"};
+
+    const std::uint64_t number = ++registry->registrations;
+    state.registration = number;
+    if (auto attached = detail::attach(registry.shared(), *registry, op, wanted); !attached) {
+        state.registration = 0;
+        registry->sets.retire(op);
+        return std::move(attached).error();
+    }
+    registry->ops.push_back({&op, number});
+    return registration(op, number);
+}
+
+/// Stops calling the ops' callback: as registration::unregister(). (Kernel:
+/// unregister_ftrace_function.)
+FTRACE_NOTRACE inline result<void> unregister_ftrace_function(ftrace_ops& op) {
+    detail::locked_registry registry;
+    if (!registry) return registry.failure();
+    if (detail::state_of(op).registration == 0) return detail::not_registered();
+    return detail::unregister(registry, op);
+}
+
+/// false: all functions run untraced, and all ops stay registered; true: as before. One
+/// transaction. Errors: busy, while a PERMANENT ops is registered. (Kernel: the sysctl
+/// ftrace_enabled.)
+FTRACE_NOTRACE inline result<void> set_enabled(bool enabled) {
+    detail::locked_registry registry;
+    if (!registry) return registry.failure();
+    if (registry->enabled == enabled) return {};
+    for (const detail::registered_ops& known : registry->ops)
+        if (!enabled && (known.op->flags() & FTRACE_OPS_FL_PERMANENT) != 0)
+            return error{errc::busy,
+                         detail::name_of(*known.op) + " is PERMANENT: unregister it first"};
+    registry->enabled = enabled;
+    detail::text_change text(registry.shared(), *registry);
+    result<void> outcome;
+    for (detail::site_index i = 0; i < registry->sites.size() && outcome; ++i)
+        if (registry->sites[i].set != 0) outcome = text.add({i, registry->sites[i].set});
+    if (outcome) outcome = text.commit();
+    if (!outcome) registry->enabled = !enabled;
+    return outcome;
+}
+
+FTRACE_NOTRACE inline bool ftrace_ops::registered() const noexcept {
+    const detail::ops_state* const state = detail::ops_access::state(*this);
+    return state != nullptr && state->registration != 0;
+}
+
+FTRACE_NOTRACE inline ftrace_ops::~ftrace_ops() {
+    if (registered()) {
+        auto done = unregister_ftrace_function(*this);
+        if (!done && done.error().code == errc::busy) {
+            std::fprintf(stderr, "ftrace: an ops was destroyed while registered: %s\n",
+                         done.error().message.c_str());
+            std::abort();
+        }
+    }
+    delete state_;
+}
+
+}  // namespace ftrace::inline v0

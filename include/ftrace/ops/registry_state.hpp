@@ -1,0 +1,124 @@
+// All that is known of ops and sites, once for the process.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_state.hpp>
+#include <ftrace/ops/dispatch_sets.hpp>
+#include <ftrace/ops/ftrace_ops.hpp>
+#include <ftrace/ops/site_table.hpp>
+#include <ftrace/ops/stubs.hpp>
+#include <new>
+#include <optional>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+/// Sites, sorted by index.
+using site_list = std::vector<site_index>;
+
+/// What the library keeps for one ops.
+struct ops_state {
+    std::uint64_t registration = 0;  ///< the number of its registration; 0: not registered
+    bool filtered = false;           ///< `filter` counts; else all functions
+    site_list filter;
+    site_list notrace;
+    site_list attached;  ///< where it is now
+};
+
+/// One registered ops, known by number even after its memory went.
+struct registered_ops {
+    ftrace_ops* op;
+    std::uint64_t registration;
+};
+
+struct registry_state {
+    FTRACE_NOTRACE registry_state()
+        : sets({&list_stubs(ARGS), &list_stubs(SAVE_REGS), &list_stubs(ARGS_INTEGER)}) {}
+
+    site_table sites;
+    dispatch_sets sets;
+    std::vector<registered_ops> ops;  ///< in the order of their registration
+    std::uint64_t registrations = 0;
+    bool enabled =
+        true;  ///< false: all sites are nops, whatever is registered (the kernel's ftrace_enabled)
+    bool disabled = false;  ///< text could not be restored: no further change is made (the kernel's
+                            ///< ftrace_kill)
+};
+
+/// The order of save_policy's values, which index list stubs.
+static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
+
+/// The registry, locked, for the length of one call of the public interface; or why it cannot be
+/// had.
+class locked_registry {
+public:
+    FTRACE_NOTRACE locked_registry() {
+        process_ = process();
+        if (process_ == nullptr) {
+            failure_ = error{errc::version_mismatch,
+                             "another object of this process uses another version of ftrace++, or "
+                             "there is no memory: "
+                             "build all objects with one version"};
+            return;
+        }
+        if (const thread_state* thread = this_thread(); thread != nullptr && in_section(*thread)) {
+            failure_ = error{errc::busy,
+                             "called from inside an ftrace callback, where it could wait for "
+                             "itself: do it from another "
+                             "thread, or after the callback"};
+            return;
+        }
+        guard_.emplace(process_->lock);
+        section_.emplace();
+        if (process_->registry == nullptr) {
+            process_->registry = new (std::nothrow) registry_state;
+            pin_object(reinterpret_cast<const void*>(&list_stub::callee));
+        }
+        state_ = process_->registry;
+        if (state_ == nullptr)
+            failure_ = error{errc::out_of_memory, "no memory for the registry of sites"};
+        else if (state_->disabled)
+            failure_ = error{
+                errc::disabled,
+                "tracing was switched off for good, since text could not be restored earlier"};
+        else
+            state_->sites.refresh();
+    }
+    locked_registry(const locked_registry&) = delete;
+    locked_registry& operator=(const locked_registry&) = delete;
+
+    [[nodiscard]] FTRACE_NOTRACE explicit operator bool() const noexcept { return !failure_; }
+    [[nodiscard]] FTRACE_NOTRACE error&& failure() noexcept { return std::move(*failure_); }
+    [[nodiscard]] FTRACE_NOTRACE registry_state& operator*() const noexcept { return *state_; }
+    [[nodiscard]] FTRACE_NOTRACE registry_state* operator->() const noexcept { return state_; }
+    [[nodiscard]] FTRACE_NOTRACE process_state& shared() const noexcept { return *process_; }
+
+private:
+    process_state* process_ = nullptr;
+    registry_state* state_ = nullptr;
+    std::optional<error> failure_;
+    // The lock first: a thread that waits for it must not look as if it were inside a callback.
+    std::optional<lock_guard> guard_;
+    std::optional<internal_section> section_;
+};
+
+/// The state of an ops, made at first use.
+[[nodiscard]] FTRACE_NOTRACE inline ops_state& state_of(ftrace_ops& op) {
+    ops_state*& state = ops_access::state(op);
+    if (state == nullptr) state = new ops_state;
+    return *state;
+}
+
+/// "the ops of on_parse(...)", by its callback.
+[[nodiscard]] FTRACE_NOTRACE inline std::string name_of(const ftrace_ops& op) {
+    const own_stubs* const own = ops_access::own(op);
+    const std::uintptr_t callback =
+        own != nullptr ? own->callback() : reinterpret_cast<std::uintptr_t>(ops_access::func(op));
+    return callback == 0 ? "an ops with a lambda" : "the ops of " + site_table::name_at(callback);
+}
+
+}  // namespace ftrace::inline v0::detail

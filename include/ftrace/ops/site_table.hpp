@@ -1,0 +1,191 @@
+// Every site of the process, and what stands at it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/arch/cpu.hpp>
+#include <ftrace/arch/site_layout.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/ops/stubs.hpp>
+#include <ftrace/sites/demangle.hpp>
+#include <ftrace/sites/objects.hpp>
+#include <ftrace/sites/symbols.hpp>
+#include <ftrace/sites/vector_arguments.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+using site_index = std::uint32_t;
+using set_index = std::uint32_t;
+inline constexpr site_index no_site = ~site_index{0};
+
+/// One site.
+struct site_record {
+    std::uintptr_t address;
+    set_index set = 0;      ///< the ops attached to it (dispatch_sets.hpp); 0: none
+    std::int32_t call = 0;  ///< displacement of the call that stands there; 0: a nop
+    std::uint16_t object;
+    bool made_one_nop = false;  ///< it was written before: what stands there is ours
+    std::uint8_t width = unknown_width;
+
+    static constexpr std::uint8_t unknown_width = 0xff;
+};
+
+/// One object, for as long as the process lives: sites keep their index when it is unloaded.
+struct object_record {
+    loaded_object object;
+    site_index first = 0;
+    site_index count = 0;
+    bool gone = false;
+};
+
+class site_table {
+public:
+    /// Takes note of what was loaded and unloaded since. Costs one look at a counter if nothing
+    /// was.
+    FTRACE_NOTRACE void refresh() {
+        if (!objects_changed(loads_)) return;
+        std::vector<loaded_object> known;
+        for (object_record& record : objects_)
+            if (!record.gone) known.push_back(record.object);
+        std::vector<loaded_object> unloaded;
+        refresh_loaded_objects(known, &unloaded);
+        for (const loaded_object& object : unloaded)
+            if (object_record* record = find_record(object); record != nullptr) record->gone = true;
+        for (loaded_object& object : known)
+            if (find_record(object) == nullptr) append(std::move(object));
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return sites_.size(); }
+    [[nodiscard]] FTRACE_NOTRACE site_record& operator[](site_index i) noexcept {
+        return sites_[i];
+    }
+    [[nodiscard]] FTRACE_NOTRACE const std::vector<object_record>& objects() const noexcept {
+        return objects_;
+    }
+    [[nodiscard]] FTRACE_NOTRACE const object_record& object_of(site_index i) const noexcept {
+        return objects_[sites_[i].object];
+    }
+    [[nodiscard]] FTRACE_NOTRACE const object_record& object_of(
+        const site_record& site) const noexcept {
+        return objects_[site.object];
+    }
+    [[nodiscard]] FTRACE_NOTRACE bool gone(site_index i) const noexcept {
+        return object_of(i).gone;
+    }
+
+    /// The site at `address`, or of the function that begins there; no_site if there is none.
+    [[nodiscard]] FTRACE_NOTRACE site_index find(std::uintptr_t address) const noexcept {
+        for (const object_record& record : objects_) {
+            if (record.gone || !record.object.contains(address)) continue;
+            const site_index i = lower_bound(record, address);
+            if (i < record.first + record.count &&
+                sites_[i].address - address <= arch::farthest_site)
+                return i;
+        }
+        return no_site;
+    }
+    /// The site at exactly this address in an object.
+    [[nodiscard]] FTRACE_NOTRACE site_index find_in(const object_record& record,
+                                                    std::uintptr_t site) const noexcept {
+        const site_index i = lower_bound(record, site);
+        return i < record.first + record.count && sites_[i].address == site ? i : no_site;
+    }
+
+    /// Fills in how wide the vector registers are that the functions at `sites` may receive
+    /// arguments in. Their names tell; a function without one may take any.
+    FTRACE_NOTRACE void find_widths(const std::vector<site_index>& sites) {
+        std::vector<bool> wanted(objects_.size(), false);
+        for (const site_index i : sites)
+            if (sites_[i].width == site_record::unknown_width) wanted[sites_[i].object] = true;
+        const arch::vector_width widest = arch::widest_vector_register();
+        for (std::size_t o = 0; o < objects_.size(); ++o) {
+            if (!wanted[o] || objects_[o].gone) continue;
+            const object_record& record = objects_[o];
+            if (widest == arch::vector_width::xmm) {
+                for (site_index i = 0; i < record.count; ++i) sites_[record.first + i].width = 0;
+                continue;
+            }
+            site_index next = record.first;
+            for_each_site_symbols(
+                record.object, all_sites(record), symbols_of(record.object),
+                [&](std::uintptr_t, std::span<const symbol_entry> names)
+                    FTRACE_NOTRACE { sites_[next++].width = width_of(names, widest); });
+        }
+    }
+
+    /// "ns::parse(int)" or "libx.so+0x1234": for messages.
+    [[nodiscard]] FTRACE_NOTRACE static std::string name_at(std::uintptr_t address) {
+        return demangle(symbol_of(address).name);
+    }
+
+private:
+    /// As a width_index: the narrowest that one of a function's names proves to be enough.
+    [[nodiscard]] FTRACE_NOTRACE static std::uint8_t width_of(std::span<const symbol_entry> names,
+                                                              arch::vector_width widest) {
+        arch::vector_width width = widest;
+        for (const symbol_entry& name : names) {
+            const arch::vector_width needed = widest_vector_argument(name.linker_name());
+            if (needed < width) width = needed;
+        }
+        return static_cast<std::uint8_t>(width_index(width));
+    }
+
+    FTRACE_NOTRACE object_record* find_record(const loaded_object& object) noexcept {
+        for (object_record& record : objects_)
+            if (!record.gone && record.object.header == object.header &&
+                record.object.bias == object.bias)
+                return &record;
+        return nullptr;
+    }
+
+    FTRACE_NOTRACE void append(loaded_object&& object) {
+        object_record record;
+        record.first = static_cast<site_index>(sites_.size());
+        // Both lists are sorted.
+        std::size_t a = 0, b = 0;
+        const auto& plain = object.sites;
+        const auto& wide = object.wide_sites;
+        const auto index = static_cast<std::uint16_t>(objects_.size());
+        while (a < plain.size() || b < wide.size()) {
+            const bool first = b == wide.size() || (a < plain.size() && plain[a] < wide[b]);
+            site_record site{};
+            site.address = first ? plain[a++] : wide[b++];
+            site.object = index;
+            sites_.push_back(site);
+        }
+        record.count = static_cast<site_index>(sites_.size()) - record.first;
+        record.object = std::move(object);
+        objects_.push_back(std::move(record));
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE site_index lower_bound(const object_record& record,
+                                                        std::uintptr_t address) const noexcept {
+        site_index begin = record.first, end = record.first + record.count;
+        while (begin < end) {
+            const site_index middle = begin + (end - begin) / 2;
+            if (sites_[middle].address < address)
+                begin = middle + 1;
+            else
+                end = middle;
+        }
+        return begin;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE std::vector<std::uintptr_t> all_sites(
+        const object_record& record) const {
+        std::vector<std::uintptr_t> addresses;
+        addresses.reserve(record.count);
+        for (site_index i = 0; i < record.count; ++i)
+            addresses.push_back(sites_[record.first + i].address);
+        return addresses;
+    }
+
+    std::vector<site_record> sites_;
+    std::vector<object_record> objects_;
+    load_count loads_{};
+};
+
+}  // namespace ftrace::inline v0::detail
