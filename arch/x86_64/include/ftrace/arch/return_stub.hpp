@@ -1,0 +1,163 @@
+// The return stub: what every return trampoline calls. One for each vector width.
+//
+//                  on entry                   in the stub's frame
+//                                              rbp + 24   the caller's stack as it will be    = regs.sp
+//     rsp + 8      true return address         rbp + 16   true return address                 = regs.ip
+//     rsp + 0      trampoline + 14             rbp + 8    which trampoline
+//                                              rbp + 0    the program's rbp
+//                                              rbp - 8    rax; status flags
+//                                              rsp        saved_registers, at a 64-byte boundary
+//
+// In:        what the function returns (psABI 3.2.3: rax, rdx, xmm0, xmm1, st0, st1, or memory at rax); any
+//            stack alignment
+// Saves:     the general registers of ARGS, and the first two vector registers at full width. The x87 stack is
+//            left alone: C++ that balances it returns st0 and st1 as they were.
+// Calls:     Owner::returned(trampoline + 14, regs), in C++; it says how wide the vector registers are to be
+//            written back
+// Clobbers:  what a function call may, except what is saved
+// Leaves to: the trampoline, by `ret`, which the processor predicts
+// CFI:       right at every instruction; the caller of the stub is the trampoline
+#pragma once
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <ftrace/arch/asm.hpp>
+#include <ftrace/arch/registers.hpp>
+#include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/core/config.hpp>
+
+namespace ftrace::inline v0::arch {
+
+/// `Owner::returned` is the C++ side: vector_width(std::uintptr_t trampoline, ftrace_regs&) noexcept.
+template <class Owner, vector_width Width>
+struct return_stub;
+
+// clang-format off
+#define FTRACE_RETURN_VECTORS(move, name, width)                                                    \
+    "  " move " " FTRACE_VECTORS "(%%rsp), %%" name "0\n"                                           \
+    "  " move " " FTRACE_VECTORS "+" width "(%%rsp), %%" name "1\n"
+
+#define FTRACE_RETURN_STUB(vectors, size, move, name, width, restore)                               \
+    template <class Owner>                                                                          \
+    struct return_stub<Owner, vectors> {                                                            \
+        FTRACE_NAKED static void entry() {                                                          \
+            __asm__(                                                                                \
+                FTRACE_FRAME_ENTER(size, "")                                                        \
+                FTRACE_SAVE_ARGUMENTS("0")                                                          \
+                "  movl $" width ", " FTRACE_VECTOR_WIDTH "(%%rsp)\n"                               \
+                "  " move " %%" name "0, " FTRACE_VECTORS "(%%rsp)\n"                               \
+                "  " move " %%" name "1, " FTRACE_VECTORS "+" width "(%%rsp)\n"                     \
+                "  movq " FTRACE_SLOT_CONTEXT "(%%rbp), %%rdi\n"                                    \
+                "  movq %%rsp, %%rsi\n"                                                             \
+                "  call %P0\n"                                                                      \
+                restore                                                                             \
+                FTRACE_RESTORE_ARGUMENTS                                                            \
+                FTRACE_RESTORE_STATUS                                                               \
+                "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                              \
+                "  movq %%rbp, %%rsp\n"                                                             \
+                "  .cfi_def_cfa_register %%rsp\n"                                                   \
+                "  popq %%rbp\n"                                                                    \
+                "  .cfi_adjust_cfa_offset -8\n"                                                     \
+                "  .cfi_restore %%rbp\n"                                                            \
+                "  ret\n"                                                                           \
+                ::"X"(&Owner::returned));                                                           \
+        }                                                                                           \
+    }
+
+// Writing a wide register whose upper part was zero would mark that part as in use, and slow down SSE code of the
+// program on some processors; a narrower VEX move leaves it zero and unmarked (SDM volume 1, 14.1.4).
+#define FTRACE_RETURN_YMM_OR_XMM                                                                    \
+    "  cmpl $32, %%eax\n"                                                                           \
+    "  jae 2f\n"                                                                                    \
+    FTRACE_RETURN_VECTORS("vmovaps", "xmm", "32")                                                   \
+    "  jmp 3f\n"                                                                                    \
+    "2:\n"                                                                                          \
+    FTRACE_RETURN_VECTORS("vmovaps", "ymm", "32")                                                   \
+    "3:\n"
+#define FTRACE_RETURN_ZMM_OR_XMM                                                                    \
+    "  cmpl $32, %%eax\n"                                                                           \
+    "  jae 2f\n"                                                                                    \
+    FTRACE_RETURN_VECTORS("vmovaps", "xmm", "64")                                                   \
+    "  jmp 4f\n"                                                                                    \
+    "2:\n"                                                                                          \
+    "  ja 3f\n"                                                                                     \
+    FTRACE_RETURN_VECTORS("vmovaps", "ymm", "64")                                                   \
+    "  jmp 4f\n"                                                                                    \
+    "3:\n"                                                                                          \
+    FTRACE_RETURN_VECTORS("vmovaps", "zmm", "64")                                                   \
+    "4:\n"
+
+// Sizes: saved_registers up to `vectors`, and two vector registers, rounded up to 64 bytes.
+FTRACE_RETURN_STUB(vector_width::xmm, "(192+4*16)", "movaps", "xmm", "16", FTRACE_RETURN_VECTORS("movaps", "xmm", "16"));
+FTRACE_RETURN_STUB(vector_width::ymm, "(192+2*32)", "vmovaps", "ymm", "32", FTRACE_RETURN_YMM_OR_XMM);
+FTRACE_RETURN_STUB(vector_width::zmm, "(192+2*64)", "vmovaps", "zmm", "64", FTRACE_RETURN_ZMM_OR_XMM);
+// clang-format on
+
+#undef FTRACE_RETURN_STUB
+#undef FTRACE_RETURN_VECTORS
+#undef FTRACE_RETURN_YMM_OR_XMM
+#undef FTRACE_RETURN_ZMM_OR_XMM
+
+/// The stub for vector registers of `width`.
+template <class Owner>
+[[nodiscard]] FTRACE_NOTRACE std::uintptr_t return_stub_for(vector_width width) noexcept {
+    if (width == vector_width::zmm)
+        return reinterpret_cast<std::uintptr_t>(&return_stub<Owner, vector_width::zmm>::entry);
+    if (width == vector_width::ymm)
+        return reinterpret_cast<std::uintptr_t>(&return_stub<Owner, vector_width::ymm>::entry);
+    return reinterpret_cast<std::uintptr_t>(&return_stub<Owner, vector_width::xmm>::entry);
+}
+
+/// How much of the two saved vector registers is not zero.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline vector_width used_return_width(
+    ftrace_regs& regs) noexcept {
+    const auto& saved = arch_access::saved(regs);
+    const auto width = static_cast<std::size_t>(saved.width);
+    std::uint64_t above_xmm = 0, above_ymm = 0;
+    for (std::size_t reg = 0; reg < 2; ++reg) {
+        for (std::size_t at = 16; at < width; at += 8) {
+            std::uint64_t part;
+            __builtin_memcpy(&part, saved.vectors + reg * width + at, sizeof part);
+            (at < 32 ? above_xmm : above_ymm) |= part;
+        }
+    }
+    if (above_ymm != 0) return vector_width::zmm;
+    return above_xmm != 0 ? vector_width::ymm : vector_width::xmm;
+}
+
+/// Entry: the stack slot that holds the traced function's return address.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uintptr_t* return_slot(
+    ftrace_regs& regs) noexcept {
+    return reinterpret_cast<std::uintptr_t*>(arch_access::saved(regs).gpr.sp);
+}
+
+/// Exit: the function's result, as far as it is an integer or a pointer.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline unsigned long integer_result(
+    ftrace_regs& regs) noexcept {
+    return arch_access::saved(regs).gpr.ax;
+}
+
+/// Compare and swap against signal handlers of the same thread: one instruction, but no lock prefix.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool swap_if_equal_locally(
+    std::uintptr_t& word, std::uintptr_t expected, std::uintptr_t desired) noexcept {
+    bool swapped;
+    __asm__ volatile("cmpxchgq %3, %1"
+                     : "=@ccz"(swapped), "+m"(word), "+a"(expected)
+                     : "r"(desired)
+                     : "memory");
+    return swapped;
+}
+
+/// Whether this thread runs with a user shadow stack (CET), which faults on a replaced return
+/// address (Linux 6.6, Documentation/arch/x86/shstk.rst).
+[[nodiscard]] FTRACE_NOTRACE inline bool has_hardware_shadow_stack() noexcept {
+    constexpr int shstk_status = 0x5005;  // ARCH_SHSTK_STATUS
+    constexpr std::uint64_t shstk = 1;    // ARCH_SHSTK_SHSTK
+    std::uint64_t features = 0;
+    return ::syscall(SYS_arch_prctl, shstk_status, &features) == 0 && (features & shstk) != 0;
+}
+
+}  // namespace ftrace::inline v0::arch

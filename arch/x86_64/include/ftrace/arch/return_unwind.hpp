@@ -1,0 +1,233 @@
+// Return trampolines: what stands in a hooked function's return address, and how an unwinder gets
+// past it.
+//
+// A region serves one thread: code, and as far behind it the thread's shadow stack. Entry i of the
+// one belongs to entry i of the other, so that a trampoline knows its frame by its own address.
+//
+//     region + 0          trampoline 0, 1, ...            32 bytes each, read and execute
+//     region + code_size  shadow frame 0, 1, ...          32 bytes each, read and write
+//
+// The first `header_entries` frames are the shadow stack's header; its first word is the address of
+// the return stub. A frame's first word is the return address that was replaced.
+//
+// Trampoline i, with rsp just above the slot that held its address:
+//
+//      0  int3
+//      1  push  [frame i]          the true return address is in its slot again
+//      7  notrack call [header]    return stub (return_stub.hpp)
+//     14  lea   rsp, [rsp + 8]
+//     19  notrack jmp [rsp - 8]    in the red zone: no signal handler writes there
+//
+// No register is needed, and frame i only until the push. `jmp` and not `ret`: the processor
+// predicts a `ret` from the call that brought the program here, which the function's own `ret` has
+// used up.
+//
+// One FDE describes all regions (DWARF 5, 6.4; "z", "R" and "S" as in the psABI, 4.2.4, and the
+// LSB):
+//     CFA     rsp, and 8 more between push and lea
+//     return  [frame i] before the push, [CFA - 8] after it; both minus 1
+// "S": else an unwinder would take two frames with one CFA for one. With it, it looks up the
+// caller's address itself and not the call before it: hence the minus 1. Entries start at byte 1
+// because of the reverse: an unwinder coming from the hooked function looks up its return address
+// minus 1.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ftrace/arch/insn.hpp>
+#include <ftrace/core/config.hpp>
+
+namespace ftrace::inline v0::arch {
+
+/// The geometry of a region.
+struct return_region {
+    static constexpr std::uintptr_t entries = 4096;
+    static constexpr std::uintptr_t header_entries = 8;
+    static constexpr std::uintptr_t entry_size = 32;
+    static constexpr std::uintptr_t entry_point = 1;  ///< of a trampoline
+    static constexpr std::uintptr_t code_size = entries * entry_size;
+    static constexpr std::uintptr_t size = 2 * code_size;  ///< and the alignment of a region
+
+    /// The address a hooked function returns to.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t trampoline(
+        std::uintptr_t region, std::uintptr_t index) noexcept {
+        return region + index * entry_size + entry_point;
+    }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t region_of(
+        std::uintptr_t code) noexcept {
+        return code & ~(size - 1);
+    }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t index_of(
+        std::uintptr_t code) noexcept {
+        return (code & (code_size - 1)) / entry_size;
+    }
+};
+
+#pragma pack(push, 1)
+/// notrack call qword [rip + displacement]
+struct call_indirect_insn {
+    std::uint8_t opcode[3] = {0x3e, 0xff, 0x15};
+    std::int32_t displacement = 0;
+};
+/// lea rsp, [rsp + 8]
+struct drop_word_insn {
+    std::uint8_t opcode[5] = {0x48, 0x8d, 0x64, 0x24, 0x08};
+};
+/// notrack jmp qword [rsp - 8]
+struct jump_dropped_insn {
+    std::uint8_t opcode[5] = {0x3e, 0xff, 0x64, 0x24, 0xf8};
+};
+struct return_trampoline {
+    std::uint8_t before = int3_opcode;
+    push_indirect_insn push_return;
+    call_indirect_insn call_stub;
+    drop_word_insn drop;
+    jump_dropped_insn leave;
+    std::uint8_t behind[8] = {int3_opcode, int3_opcode, int3_opcode, int3_opcode,
+                              int3_opcode, int3_opcode, int3_opcode, int3_opcode};
+};
+#pragma pack(pop)
+static_assert(sizeof(return_trampoline) == return_region::entry_size);
+static_assert(offsetof(return_trampoline, push_return) == return_region::entry_point);
+
+/// Where in a trampoline the return address lies in its slot: before these instructions.
+inline constexpr std::size_t pushed_at = offsetof(return_trampoline, call_stub);
+inline constexpr std::size_t called_at = offsetof(return_trampoline, drop);
+
+/// Writes the code of a region to `code`. It is the same for every region.
+FTRACE_NOTRACE inline void write_return_trampolines(std::byte* code) noexcept {
+    std::memset(code, int3_opcode, return_region::code_size);
+    for (std::uintptr_t i = return_region::header_entries; i < return_region::entries; ++i) {
+        return_trampoline entry;
+        const std::uintptr_t at = i * return_region::entry_size;
+        const std::uintptr_t frame = return_region::code_size + at;
+        entry.push_return.displacement = static_cast<std::int32_t>(frame - (at + pushed_at));
+        entry.call_stub.displacement =
+            static_cast<std::int32_t>(return_region::code_size - (at + called_at));
+        std::memcpy(code + at, &entry, sizeof entry);
+    }
+}
+
+/// The .eh_frame section of all regions: CIE, FDE, and the zero that ends a section.
+class return_unwind_section {
+public:
+    /// Describes [begin, begin + size).
+    FTRACE_NOTRACE void describe(std::uintptr_t begin, std::uintptr_t size) noexcept {
+        length_ = 0;
+        const std::size_t cie = open_entry(0);
+        byte(1);  // version
+        for (const char c : "zRS") byte(static_cast<unsigned>(c));
+        byte(1);     // code alignment
+        byte(0x78);  // data alignment: -8
+        byte(16);    // the return address's column
+        byte(1);     // size of the augmentation's data
+        byte(0x00);  // DW_EH_PE_absptr
+        describe_cfa();
+        describe_return();
+        close_entry(cie);
+
+        fde_ = length_;
+        const std::size_t fde = open_entry(static_cast<std::uint32_t>(fde_ + 4));
+        word(begin);
+        word(size);
+        byte(0);  // size of the augmentation's data
+        close_entry(fde);
+        for (int i = 0; i < 4; ++i) byte(0);
+    }
+    [[nodiscard]] FTRACE_NOTRACE const void* begin() const noexcept { return bytes_; }
+    [[nodiscard]] FTRACE_NOTRACE const void* fde() const noexcept { return bytes_ + fde_; }
+
+private:
+    // DWARF 5, tables 7.9 and 7.29.
+    enum : unsigned {
+        def_cfa_expression = 0x0f,
+        val_expression = 0x16,
+        op_deref = 0x06,
+        op_const2u = 0x0a,
+        op_const4u = 0x0c,
+        op_const1s = 0x09,
+        op_and = 0x1a,
+        op_minus = 0x1c,
+        op_plus = 0x22,
+        op_shl = 0x24,
+        op_shr = 0x25,
+        op_bra = 0x28,
+        op_le = 0x2c,
+        op_skip = 0x2f,
+        op_lit0 = 0x30,
+        op_breg_sp = 0x77,
+        op_breg_ip = 0x80,
+    };
+
+    // CFA = rsp + ((where >> (ip % 32)) & 1) * 8
+    FTRACE_NOTRACE void describe_cfa() noexcept {
+        constexpr std::uint32_t where = 1u << pushed_at | 1u << called_at;
+        byte(def_cfa_expression);
+        const std::size_t size = open_expression();
+        byte(op_const2u), half(where);
+        push_offset_in_entry();
+        byte(op_shr), byte(op_lit0 + 1), byte(op_and), byte(op_lit0 + 3), byte(op_shl);
+        byte(op_breg_sp), byte(0), byte(op_plus);
+        close_expression(size);
+    }
+
+    // return address = (ip % 32 <= 1 ? [ip - ip % 32 + code_size] : [CFA - 8]) - 1
+    // The CFA is on the expression's stack from the start.
+    FTRACE_NOTRACE void describe_return() noexcept {
+        byte(val_expression), byte(16);
+        const std::size_t size = open_expression();
+        push_offset_in_entry();
+        byte(op_lit0 + return_region::entry_point), byte(op_le), byte(op_bra);
+        const std::size_t to_frame = length_;
+        half(0);
+        byte(op_lit0 + 8), byte(op_minus), byte(op_skip);
+        const std::size_t to_end = length_;
+        half(0);
+        land(to_frame);
+        byte(op_breg_ip), byte(0), byte(op_const1s);
+        byte(static_cast<unsigned>(-static_cast<int>(return_region::entry_size)));
+        byte(op_and), byte(op_const4u), quarter_word(return_region::code_size), byte(op_plus);
+        land(to_end);
+        byte(op_deref), byte(op_lit0 + 1), byte(op_minus);
+        close_expression(size);
+    }
+
+    FTRACE_NOTRACE void push_offset_in_entry() noexcept {
+        byte(op_breg_ip), byte(0), byte(op_lit0 + return_region::entry_size - 1), byte(op_and);
+    }
+
+    FTRACE_NOTRACE void byte(std::uintptr_t value) noexcept {
+        bytes_[length_++] = static_cast<std::uint8_t>(value);
+    }
+    FTRACE_NOTRACE void half(std::uint32_t value) noexcept { byte(value), byte(value >> 8); }
+    FTRACE_NOTRACE void quarter_word(std::uintptr_t value) noexcept {
+        for (int i = 0; i < 4; ++i) byte(value >> (8 * i));
+    }
+    FTRACE_NOTRACE void word(std::uintptr_t value) noexcept {
+        for (int i = 0; i < 8; ++i) byte(value >> (8 * i));
+    }
+    FTRACE_NOTRACE std::size_t open_entry(std::uint32_t id) noexcept {
+        const std::size_t at = length_;
+        quarter_word(0), quarter_word(id);
+        return at;
+    }
+    FTRACE_NOTRACE void close_entry(std::size_t at) noexcept {
+        while (length_ % 8 != 4) byte(0);  // DW_CFA_nop; the length itself is not counted
+        put(at, length_ - at - 4, 4);
+    }
+    FTRACE_NOTRACE std::size_t open_expression() noexcept { return byte(0), length_ - 1; }
+    FTRACE_NOTRACE void close_expression(std::size_t at) noexcept { put(at, length_ - at - 1, 1); }
+    // A branch counts from behind its two-byte operand.
+    FTRACE_NOTRACE void land(std::size_t branch) noexcept { put(branch, length_ - branch - 2, 2); }
+    FTRACE_NOTRACE void put(std::size_t at, std::size_t value, int size) noexcept {
+        for (int i = 0; i < size; ++i)
+            bytes_[at + std::size_t(i)] = static_cast<std::uint8_t>(value >> (8 * i));
+    }
+
+    alignas(8) std::uint8_t bytes_[160]{};
+    std::size_t length_ = 0;
+    std::size_t fde_ = 0;
+};
+
+}  // namespace ftrace::inline v0::arch

@@ -1,0 +1,120 @@
+// Functions that hook their own return: trampolines and shadow stacks without sites and patching.
+#pragma once
+
+#include <errno.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <ftrace/arch/cpu.hpp>
+#include <ftrace/graph/hooks.hpp>
+#include <utility>
+#include <vector>
+
+namespace hand_hooked {
+
+using namespace ftrace;
+
+/// The process's graph, made once.
+inline detail::graph_state& state() {
+    static detail::graph_state* const made = [] {
+        auto* const process = detail::process();
+        auto graph = detail::graph(
+            *process, arch::return_stub_for<detail::graph_return>(arch::widest_vector_register()));
+        if (!graph) std::abort();
+        return graph.value();
+    }();
+    return *made;
+}
+
+/// An fgraph_ops in the table. Not freed: its ops was never registered.
+inline fgraph_ops& make_ops(fgraph_ops::entry_func entry, fgraph_ops::return_func ret,
+                            void* data = nullptr) {
+    auto* const ops = new fgraph_ops(entry, ret, data);
+    detail::graph_access::ticket(*ops) = state().table.add(*ops);
+    return *ops;
+}
+inline void remove_ops(fgraph_ops& ops) { state().table.remove(detail::graph_access::ticket(ops)); }
+
+/// Hooks the return of the function whose return address lies at `slot`.
+__attribute__((noinline)) inline void hook(fgraph_ops& ops, unsigned long func, void* slot) {
+    alignas(64) std::byte unused[sizeof(ftrace_regs)]{};
+    detail::hook_call(ops, func, static_cast<std::uintptr_t*>(slot),
+                      *reinterpret_cast<ftrace_regs*>(unused));
+}
+
+// What the callbacks of gops() saw.
+struct seen {
+    unsigned long func, retval, parent;
+    int depth;
+};
+inline thread_local std::size_t entries, returns;
+inline thread_local seen last_entry, last_return;
+inline thread_local std::vector<int>* return_depths;
+
+// Destroys every register that a callback may destroy.
+__attribute__((noinline)) inline void destroy_registers() {
+    __asm__ volatile(
+        "xor %%eax, %%eax\n not %%rax\n mov %%rax, %%rcx\n mov %%rax, %%rdx\n mov %%rax, %%rsi\n"
+        "mov %%rax, %%rdi\n mov %%rax, %%r8\n mov %%rax, %%r9\n mov %%rax, %%r10\n"
+        "mov %%rax, %%r11\n pcmpeqd %%xmm0, %%xmm0\n pcmpeqd %%xmm1, %%xmm1\n"
+        "pcmpeqd %%xmm2, %%xmm2\n" ::
+            : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2",
+              "cc");
+    if (arch::widest_vector_register() != arch::vector_width::xmm)
+        __asm__ volatile(
+            "vxorps %%ymm0, %%ymm0, %%ymm0\n vcmpps $15, %%ymm0, %%ymm0, %%ymm1\n"
+            "vmovaps %%ymm1, %%ymm0\n" ::
+                : "xmm0", "xmm1");
+}
+
+inline bool on_entry(const ftrace_graph_ent& call, fgraph_ops&, ftrace_regs&) noexcept {
+    ++entries;
+    last_entry = {call.func, 0, call.parent_ip, call.depth};
+    return true;
+}
+inline void on_return(const ftrace_graph_ret& call, fgraph_ops&, ftrace_regs&) noexcept {
+    ++returns;
+    last_return = {call.func, call.retval, 0, call.depth};
+    if (return_depths != nullptr) return_depths->push_back(call.depth);
+    errno = 77;
+    destroy_registers();
+}
+
+inline fgraph_ops& gops() {
+    static fgraph_ops& made = make_ops(on_entry, on_return);
+    return made;
+}
+
+struct counts {
+    std::size_t e = entries, r = returns;
+    std::size_t new_entries() const { return entries - e; }
+    std::size_t new_returns() const { return returns - r; }
+};
+
+inline std::uint64_t lost() {
+    std::uint64_t sum = 0;
+    state().regions.for_each([&](detail::shadow_stack& stack) { sum += stack.lost(); });
+    return sum;
+}
+inline std::uint64_t overruns() {
+    std::uint64_t sum = state().unhooked;
+    state().regions.for_each([&](detail::shadow_stack& stack) { sum += stack.overruns(); });
+    return sum;
+}
+
+}  // namespace hand_hooked
+
+#define HOOKED __attribute__((noinline))
+
+/// Hides which function is called, so that the compiler does not work out its result.
+template <class Function>
+__attribute__((always_inline)) inline Function* opaque(Function* function) {
+    __asm__ volatile("" : "+r"(function));
+    return function;
+}
+
+/// In a function: hooks its return. The slot is just above the saved frame pointer, which
+/// __builtin_frame_address makes the compiler keep.
+#define HOOK_RETURN(ops, func) \
+    hand_hooked::hook(ops, func, static_cast<void**>(__builtin_frame_address(0)) + 1)
