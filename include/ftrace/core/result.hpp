@@ -47,9 +47,9 @@ public:
     [[nodiscard]] FTRACE_NOTRACE bool has_value() const noexcept { return has_value_; }
     FTRACE_NOTRACE explicit operator bool() const noexcept { return has_value_; }
 
-    [[nodiscard]] FTRACE_NOTRACE T& value() & { return check(), value_; }
-    [[nodiscard]] FTRACE_NOTRACE const T& value() const& { return check(), value_; }
-    [[nodiscard]] FTRACE_NOTRACE T&& value() && { return check(), std::move(value_); }
+    FTRACE_NOTRACE T& value() & { return check(), value_; }
+    FTRACE_NOTRACE const T& value() const& { return check(), value_; }
+    FTRACE_NOTRACE T&& value() && { return check(), std::move(value_); }
     template <typename U>
     [[nodiscard]] FTRACE_NOTRACE T value_or(U&& other) const& {
         return has_value_ ? value_ : static_cast<T>(std::forward<U>(other));
