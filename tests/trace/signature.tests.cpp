@@ -32,7 +32,7 @@ struct registers {
     }
 };
 
-constexpr argument_evidence nothing_hidden{true, true};
+constexpr argument_evidence nothing_hidden{true, true, {}};
 
 std::string shown(std::string_view demangled, const registers& r,
                   const argument_evidence& evidence = nothing_hidden,
@@ -175,7 +175,7 @@ TEST_CASE("signature: no parameters, variadic, unknown", "[trace]") {
 
 TEST_CASE("signature: members that the name proves", "[trace]") {
     const registers r = registers().integer(0, 0x7f00'1000).integer(1, 7).vector(0, 2.5);
-    const argument_evidence returns_else{false, true};
+    const argument_evidence returns_else{false, true, {}};
     for (const char* name : {"A::f(int) const", "A::A(int)", "A::operator=(int)", "A::f(int) &&",
                              "f()::{lambda(int)#1}::operator()(int) const", "A<int>::A(int)"}) {
         CAPTURE(name);
@@ -192,14 +192,14 @@ TEST_CASE("signature: what neither name nor values prove is marked", "[trace]") 
     const registers r = registers().integer(0, 0x7f00'1000).integer(1, 7).vector(0, 2.5);
     // f may return a class in memory.
     CHECK(shown("f(char*, int, double)", r, {}) == "?0x7f001000, ?7, 2.5");
-    CHECK(shown("f(char*, int, double)", r, {false, true}) == "0x7f001000, 7, 2.5");
-    CHECK(shown("f(char*, int, double)", r, {true, false}) == "0x7f001000, 7, 2.5");
+    CHECK(shown("f(char*, int, double)", r, {false, true, {}}) == "0x7f001000, 7, 2.5");
+    CHECK(shown("f(char*, int, double)", r, {true, false, {}}) == "0x7f001000, 7, 2.5");
     // ns may be a class.
-    CHECK(shown("ns::f(char*, int, double)", r, {false, true}) == "?0x7f001000, ?7, 2.5");
-    CHECK(shown("ns::f(char*, int, double)", r, {true, true}) == "0x7f001000, 7, 2.5");
+    CHECK(shown("ns::f(char*, int, double)", r, {false, true, {}}) == "?0x7f001000, ?7, 2.5");
+    CHECK(shown("ns::f(char*, int, double)", r, {true, true, {}}) == "0x7f001000, 7, 2.5");
     // A template is a class, but f may be static.
-    CHECK(shown("A<int>::f(int, double)", r, {false, true}) == "?this=0x7f001000, ?7, 2.5");
-    CHECK(shown("A<int>::f(int, int)", registers().integer(0, 3).integer(1, 4), {true, true}) ==
+    CHECK(shown("A<int>::f(int, double)", r, {false, true, {}}) == "?this=0x7f001000, ?7, 2.5");
+    CHECK(shown("A<int>::f(int, int)", registers().integer(0, 3).integer(1, 4), {true, true, {}}) ==
           "3, 4");
     // The result is in the name.
     CHECK(shown("void f<int>(int, int)", r, {}) == "2130710528, 7");
@@ -208,7 +208,7 @@ TEST_CASE("signature: what neither name nor values prove is marked", "[trace]") 
 
 TEST_CASE("signature: other symbols tell a class from a namespace", "[trace]") {
     const registers r = registers().integer(0, 0x7f00'1000).integer(1, 7);
-    const argument_evidence returns_else{false, true};
+    const argument_evidence returns_else{false, true, {}};
     for (const char* symbol : {"vtable for ns::A", "typeinfo for ns::A", "ns::A::A()",
                                "ns::A::~A()", "ns::A::size() const", "g(int, ns::A const&)"}) {
         scope_facts facts;
@@ -225,18 +225,43 @@ TEST_CASE("signature: other symbols tell a class from a namespace", "[trace]") {
 }
 
 TEST_CASE("signature: evidence is what calls show", "[trace]") {
+    const auto f = signature_from_name("f(char*)", {});
     argument_evidence e;
-    e.see_call(0x7f00'1000);
+    e.see_call(f, registers().integer(0, 0x7f00'1000).word);
     e.see_return(0x7f00'1000, 0x7f00'1000);
     CHECK_FALSE(e.first_is_no_address);
     CHECK_FALSE(e.returns_something_else);
-    e.see_call(4095);
+    e.see_call(f, registers().integer(0, 4095).word);
     e.see_return(4095, 0);
     CHECK(e.first_is_no_address);
     CHECK(e.returns_something_else);
     argument_evidence negative;
-    negative.see_call(~std::uint64_t{0});
+    negative.see_call(f, registers().integer(0, ~std::uint64_t{0}).word);
     CHECK(negative.first_is_no_address);
+}
+
+TEST_CASE("signature: the likelier of two guesses is shown, and marked", "[trace]") {
+    const auto guess = [](std::string_view name, const registers& r) {
+        const auto signature = signature_from_name(name, {});
+        argument_evidence e;
+        e.see_call(signature, r.word);
+        return arguments_text(signature, e, r.word);
+    };
+    const std::uint64_t address = 0x7ffd'1234'5678, other = 0x5555'0000'1000;
+    // A first int would not have its upper half in use: so the word is a result's address.
+    CHECK(guess("name(int)", registers().integer(0, address).integer(1, 40)) == "?40");
+    // Nor would a second one: so something is in front, a result's address or `this`.
+    CHECK(guess("A::parse(char*, int)",
+                registers().integer(0, address).integer(1, other).integer(2, 3)) ==
+          "?0x555500001000, ?3");
+    CHECK(guess("A<int>::parse(char*, int)",
+                registers().integer(0, address).integer(1, other).integer(2, 3)) ==
+          "?this=0x7ffd12345678, ?0x555500001000, ?3");
+    CHECK(guess("A::parse(char*, int)", registers().integer(0, address).integer(1, 3)) ==
+          "?0x7ffd12345678, ?3");
+    CHECK(guess("A::name(int) const",
+                registers().integer(0, address).integer(1, other).integer(2, 7)) ==
+          "?this=0x555500001000, ?7");
 }
 
 namespace sample {

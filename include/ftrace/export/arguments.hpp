@@ -13,7 +13,16 @@
 
 namespace ftrace::inline v0 {
 
-/// What the calls of one function show about its first integer word, where the signature leaves it
+/// Where the integer words of a call's parameters begin, if the two open questions are answered so.
+struct argument_layout {
+    bool result_pointer;  ///< the first word is the address of the result
+    bool this_pointer;    ///< the first word, or the one behind, is `this`
+    [[nodiscard]] FTRACE_NOTRACE constexpr int words() const {
+        return result_pointer + this_pointer;
+    }
+};
+
+/// What the calls of one function show about its first integer words, where the name leaves it
 /// open.
 struct argument_evidence {
     /// Some call had a first word that cannot be an address: so it was neither `this` nor a
@@ -22,15 +31,69 @@ struct argument_evidence {
     /// Some call returned another word than it got first. A function that returns a class in memory
     /// returns the address it was given (psABI 3.2.3), so this one does not.
     bool returns_something_else = false;
+    /// Calls that would be odd if the words were laid out so: [result_pointer][this_pointer].
+    std::uint64_t odd[2][2] = {};
 
-    FTRACE_NOTRACE void see_call(std::uint64_t first_word) {
-        constexpr std::uint64_t first_page = 4096;
-        constexpr int highest_user_bit = 56;
-        if (first_word < first_page || first_word >> highest_user_bit != 0)
-            first_is_no_address = true;
+    FTRACE_NOTRACE void see_call(const function_signature& signature, const std::uint64_t* words) {
+        if (!is_address(words[0])) first_is_no_address = true;
+        for (const bool result : {false, true})
+            for (const bool self : {false, true})
+                odd[result][self] += is_odd(signature, {result, self}, words);
     }
     FTRACE_NOTRACE void see_return(std::uint64_t first_word, std::uint64_t result) {
         if (first_word != result) returns_something_else = true;
+    }
+
+    /// Whether the layout is certain, and which it is, or else which is most likely.
+    FTRACE_NOTRACE bool decide(const function_signature& signature, argument_layout& out) const {
+        certainty self = signature.this_pointer, result = signature.result_pointer;
+        if (first_is_no_address && result == certainty::maybe) result = certainty::no;
+        if (first_is_no_address && self == certainty::maybe) self = certainty::no;
+        if (returns_something_else && result == certainty::maybe) result = certainty::no;
+        out = {result == certainty::yes,
+               self == certainty::yes || (self == certainty::maybe && signature.assume_this)};
+        const argument_layout expected = out;
+        // `this` last: where neither is expected, a result's address is the likelier explanation.
+        for (const bool t : {false, true})
+            for (const bool r : {false, true}) {
+                const bool possible =
+                    (result == certainty::maybe || r == expected.result_pointer) &&
+                    (self == certainty::maybe || t == expected.this_pointer);
+                if (possible && odd[r][t] < odd[out.result_pointer][out.this_pointer]) out = {r, t};
+            }
+        return self != certainty::maybe && result != certainty::maybe;
+    }
+
+private:
+    [[nodiscard]] FTRACE_NOTRACE static bool is_address(std::uint64_t word) {
+        constexpr std::uint64_t first_page = 4096;
+        constexpr int highest_user_bit = 56;
+        return word >= first_page && word >> highest_user_bit == 0;
+    }
+
+    /// A pointer that is no address, or a small integer in a register whose upper half is in use:
+    /// compilers rarely leave such a thing, though the psABI allows it.
+    [[nodiscard]] FTRACE_NOTRACE static bool is_odd(const function_signature& signature,
+                                                    argument_layout layout,
+                                                    const std::uint64_t* words) {
+        for (int i = 0; i < layout.words(); ++i)
+            if (!is_address(words[i])) return true;
+        int at = layout.words();
+        for (const parameter_type& type : signature.parameters) {
+            if (type.kind == parameter_kind::unknown) return false;
+            const int count = type.integer_words();
+            if (count == 0 || at + count > arch::integer_argument_words) continue;
+            const bool pointer =
+                type.kind == parameter_kind::pointer || type.kind == parameter_kind::object_address;
+            if (pointer && words[at] != 0 && !is_address(words[at])) return true;
+            const auto extended = static_cast<std::uint64_t>(
+                static_cast<std::int64_t>(static_cast<std::int32_t>(words[at])));
+            if (!pointer && type.bits != 0 && type.bits <= 32 && words[at] >> 32 != 0 &&
+                words[at] != extended)
+                return true;
+            at += count;
+        }
+        return false;
     }
 };
 
@@ -112,21 +175,14 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
                                                                const argument_evidence& evidence,
                                                                const std::uint64_t* words) {
     if (!signature.known) return "...";
-    certainty self = signature.this_pointer, result = signature.result_pointer;
-    if (evidence.first_is_no_address) {
-        if (result == certainty::maybe) result = certainty::no;
-        if (self == certainty::maybe) self = certainty::no;
-    }
-    if (evidence.returns_something_else && result == certainty::maybe) result = certainty::no;
-    const bool certain = self != certainty::maybe && result != certainty::maybe;
-    const char* const mark = certain ? "" : "?";
-
-    int integer = result == certainty::yes ? 1 : 0, vector = 0;
+    argument_layout layout;
+    const char* const mark = evidence.decide(signature, layout) ? "" : "?";
+    int integer = layout.result_pointer ? 1 : 0, vector = 0;
     std::string out;
     const auto separate = [&out]() FTRACE_NOTRACE {
         if (!out.empty()) out += ", ";
     };
-    if (self == certainty::yes || (self == certainty::maybe && signature.assume_this)) {
+    if (layout.this_pointer) {
         detail::append(out, "%sthis=0x%llx", mark, static_cast<unsigned long long>(words[integer]));
         ++integer;
     }

@@ -41,8 +41,8 @@ public:
     FTRACE_NOTRACE function_names(const trace_snapshot& trace, const name_options& options)
         : trace_(trace), options_(options) {
         if (!options.arguments || trace.argument_words.empty()) return;
+        facts_ = trace.scopes;
         for (const auto& [address, linker_name] : trace.symbols) facts_.add(demangle(linker_name));
-        for (const std::string& scope_evidence : trace.scope_evidence) facts_.add(scope_evidence);
         gather_evidence();
     }
     function_names(const function_names&) = delete;
@@ -90,6 +90,10 @@ private:
     }
 
     [[nodiscard]] FTRACE_NOTRACE std::string shown(std::string name) const {
+        // "[abi:cxx11]" tells the linker of another string class, and people nothing.
+        for (std::size_t at = name.find("[abi:"); at != std::string::npos;
+             at = name.find("[abi:", at))
+            name.erase(at, name.find(']', at) - at + 1);
         if (options_.templates == template_arguments::collapsed)
             name = collapse_templates(name, "..");
         if (options_.templates == template_arguments::hidden) name = collapse_templates(name, "");
@@ -112,7 +116,7 @@ private:
                     evidence_[event.ip].see_return(*words(*call->second), event.return_value);
                 if (call != open.end()) open.erase(call);
             } else if (event.arguments != trace_event::no_arguments) {
-                evidence_[event.ip].see_call(*words(event));
+                evidence_[event.ip].see_call(of(event.ip).signature, words(event));
                 if (event.kind == event_kind::graph_entry) open[place] = &event;
             }
         }

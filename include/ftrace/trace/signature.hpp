@@ -61,6 +61,16 @@ public:
         }
     }
 
+    /// Whether a linker name may teach more than the names of traced functions do: so that of all
+    /// symbols of a program only a few have to be demangled.
+    [[nodiscard]] FTRACE_NOTRACE static bool is_telling(std::string_view linker_name) {
+        for (const std::string_view start : {"_ZTV", "_ZTI", "_ZTT", "_ZNK"})
+            if (linker_name.substr(0, start.size()) == start) return true;
+        for (const std::string_view part : {"C1E", "C2E", "D0Ev", "D1Ev", "D2Ev"})
+            if (linker_name.find(part) != std::string_view::npos) return true;
+        return false;
+    }
+
     /// Whether a scope is a class: yes, no (a namespace), or maybe.
     [[nodiscard]] FTRACE_NOTRACE certainty is_class(std::string_view scope) const {
         constexpr std::string_view unnamed = "(anonymous namespace)";

@@ -4,6 +4,7 @@
 
 #include <ftrace/core/config.hpp>
 #include <ftrace/trace/event.hpp>
+#include <ftrace/trace/signature.hpp>
 
 #include <sys/types.h>
 
@@ -53,9 +54,9 @@ struct trace_snapshot {
         events;  ///< in time order, those of a thread in the order of recording
     std::vector<std::uint64_t> argument_words;
     std::map<std::uintptr_t, std::string>
-        symbols;  ///< linker names of all ip and parent_ip; "" where unknown
-    std::vector<std::string> scope_evidence;  ///< other demangled symbols, for scope_facts
-    std::uint64_t written = 0;                ///< events recorded, those since overwritten included
+        symbols;                ///< linker names of all ip and parent_ip; "" where unknown
+    scope_facts scopes;         ///< classes and namespaces, for the values of arguments
+    std::uint64_t written = 0;  ///< events recorded, those since overwritten included
     std::uint64_t overwritten = 0;
     std::uint64_t dropped = 0;  ///< not recorded, because the buffer was full or could not be had
 };

@@ -1,0 +1,261 @@
+// Tracing switched on from outside. One file of a program includes this header, and the program
+// obeys its environment:
+//
+//     FTRACE_TRACER          function, function_graph or nop; without it nothing happens
+//     FTRACE_FILTER          functions to trace (patterns as in ftrace_ops::set_filter); all if
+//     unset FTRACE_NOTRACE         functions not to trace FTRACE_GRAPH_FUNCTION  functions to trace
+//     with all they call (function_graph) FTRACE_MAX_DEPTH       how deep calls are followed
+//     (function_graph); 0: no limit FTRACE_OUTPUT          the file to write, %p in it is the
+//     process id; standard error if unset FTRACE_BUFFER_KB       buffer of each thread, 4096 if
+//     unset FTRACE_OPTIONS         kernel names of trace options, separated by commas, switched off
+//     by
+//                            "no" before them: funcgraph-proc,nofunc-args
+//
+// Tracing starts before the constructors of the program's static objects. It ends, and the trace is
+// written, when exit() has run their destructors and the program's atexit handlers; not after
+// _exit(), quick_exit(), abort() or a deadly signal. A child of fork() that ends by exit() writes
+// only if FTRACE_OUTPUT has a %p. Programs with raised privileges (set-user-ID) obey nothing.
+//
+// A mistake, such as an unknown name or a pattern that matches nothing, is one line on standard
+// error, and the program runs untraced. Its exit code is its own in any case.
+#pragma once
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/export/text.hpp>
+#include <ftrace/trace/spelling.hpp>
+#include <ftrace/trace/tracer.hpp>
+#include <new>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+/// What the environment asks for.
+struct autostart_request {
+    std::string tracer, filter, notrace, graph_function, output;
+    int max_depth = 0;
+    tracer_options recording;
+    text_options text;
+};
+
+[[nodiscard]] FTRACE_NOTRACE inline result<std::uint64_t> parse_number(std::string_view name,
+                                                                       const std::string& text,
+                                                                       std::uint64_t most) {
+    std::uint64_t value = 0;
+    bool valid = !text.empty();
+    for (const char c : text) {
+        valid = valid && c >= '0' && c <= '9';
+        value = value * 10 + static_cast<std::uint64_t>(c - '0');
+        valid = valid && value <= most;
+    }
+    if (valid) return value;
+    return error{errc::invalid_argument, std::string(name) + " is '" + text +
+                                             "': write a number from 0 to " + std::to_string(most)};
+}
+
+/// Applies one word of FTRACE_OPTIONS.
+[[nodiscard]] FTRACE_NOTRACE inline result<void> apply_option(std::string_view word,
+                                                              autostart_request& request) {
+    const std::pair<std::string_view, bool*> options[] = {
+        {"func-args", &request.recording.arguments},
+        {"funcgraph-args", &request.recording.arguments},
+        {"funcgraph-abstime", &request.text.funcgraph_abstime},
+        {"funcgraph-cpu", &request.text.funcgraph_cpu},
+        {"funcgraph-duration", &request.text.funcgraph_duration},
+        {"funcgraph-overhead", &request.text.funcgraph_overhead},
+        {"funcgraph-proc", &request.text.funcgraph_proc},
+        {"funcgraph-retaddr", &request.text.funcgraph_retaddr},
+        {"funcgraph-retval", &request.text.funcgraph_retval},
+        {"funcgraph-tail", &request.text.funcgraph_tail},
+        {"irq-info", &request.text.irq_info},
+    };
+    const bool off = word.starts_with("no");
+    const std::string_view name = off ? word.substr(2) : word;
+    std::vector<std::string_view> names;
+    for (const auto& [known, flag] : options) {
+        names.push_back(known);
+        if (known != name) continue;
+        *flag = !off;
+        return {};
+    }
+    if (name == "overwrite") {
+        request.recording.when_full = off ? overflow::drop : overflow::overwrite;
+        return {};
+    }
+    names.push_back("overwrite");
+    return error{errc::invalid_argument,
+                 "FTRACE_OPTIONS has no '" + std::string(word) + "'" + did_you_mean(name, names)};
+}
+
+/// Reads one variable into the request.
+[[nodiscard]] FTRACE_NOTRACE inline result<void> apply_variable(std::string_view name,
+                                                                const std::string& value,
+                                                                autostart_request& request) {
+    const std::pair<std::string_view, std::string*> texts[] = {
+        {"FTRACE_TRACER", &request.tracer},   {"FTRACE_FILTER", &request.filter},
+        {"FTRACE_NOTRACE", &request.notrace}, {"FTRACE_GRAPH_FUNCTION", &request.graph_function},
+        {"FTRACE_OUTPUT", &request.output},
+    };
+    std::vector<std::string_view> names;
+    for (const auto& [known, text] : texts) {
+        names.push_back(known);
+        if (known != name) continue;
+        *text = value;
+        return {};
+    }
+    constexpr std::string_view max_depth = "FTRACE_MAX_DEPTH", buffer_kb = "FTRACE_BUFFER_KB",
+                               options = "FTRACE_OPTIONS";
+    if (name == max_depth) {
+        auto number = parse_number(name, value, 1'000'000);
+        if (!number) return std::move(number).error();
+        request.max_depth = static_cast<int>(*number);
+        return {};
+    }
+    if (name == buffer_kb) {
+        auto number = parse_number(name, value, 16'777'216);
+        if (!number) return std::move(number).error();
+        request.recording.buffer_kb = static_cast<std::size_t>(*number);
+        return {};
+    }
+    if (name == options) {
+        for (const std::string_view word : split_list(value))
+            if (auto applied = apply_option(word, request); !applied) return applied;
+        return {};
+    }
+    names.insert(names.end(), {max_depth, buffer_kb, options});
+    return error{errc::invalid_argument,
+                 "there is no variable " + std::string(name) + did_you_mean(name, names)};
+}
+
+/// The whole environment; the first mistake is the answer.
+[[nodiscard]] FTRACE_NOTRACE inline result<autostart_request> read_environment() {
+    autostart_request request;
+    std::string other;
+    for (char** each = ::environ; each != nullptr && *each != nullptr; ++each) {
+        const std::string_view entry = *each;
+        if (!entry.starts_with("FTRACE_")) continue;
+        const std::size_t equals = entry.find('=');
+        if (equals == std::string_view::npos) continue;
+        const std::string_view name = entry.substr(0, equals);
+        if (auto applied = apply_variable(name, std::string(entry.substr(equals + 1)), request);
+            !applied)
+            return std::move(applied).error();
+        if (name != "FTRACE_TRACER") other = name;
+    }
+    if (request.tracer.empty() && !other.empty())
+        return error{errc::invalid_argument,
+                     other +
+                         " is set, but FTRACE_TRACER is not: set it to function or "
+                         "function_graph"};
+    return request;
+}
+
+/// The one tracer of the process that the environment started. Lives until the process ends.
+class autostart_session {
+public:
+    FTRACE_NOTRACE explicit autostart_session(autostart_request&& request)
+        : request_(std::move(request)),
+          tracer_(request_.tracer, request_.recording),
+          process_(::getpid()) {}
+
+    [[nodiscard]] FTRACE_NOTRACE result<void> start() {
+        if (!request_.filter.empty())
+            if (auto set = tracer_.set_filter(request_.filter); !set)
+                return named("FTRACE_FILTER", std::move(set).error());
+        if (!request_.notrace.empty())
+            if (auto set = tracer_.set_notrace(request_.notrace); !set)
+                return named("FTRACE_NOTRACE", std::move(set).error());
+        if (!request_.graph_function.empty())
+            if (auto set = tracer_.set_graph_function(request_.graph_function); !set)
+                return named("FTRACE_GRAPH_FUNCTION", std::move(set).error());
+        if (request_.max_depth != 0)
+            if (auto set = tracer_.set_max_depth(request_.max_depth); !set)
+                return named("FTRACE_MAX_DEPTH", std::move(set).error());
+        if (auto opened = open_output(); !opened) return opened;
+        if (auto started = tracer_.start(); !started)
+            return named("FTRACE_TRACER", std::move(started).error());
+        return {};
+    }
+
+    /// Stops tracing, and writes what was recorded.
+    FTRACE_NOTRACE void finish() {
+        (void)tracer_.stop();
+        if (::getpid() != process_) {
+            if (request_.output.find("%p") == std::string::npos || !open_output()) return;
+        }
+        const std::string text = to_text(tracer_.read(), request_.text);
+        for (std::size_t done = 0; done < text.size();) {
+            const ssize_t wrote = ::write(output_, text.data() + done, text.size() - done);
+            if (wrote < 0 && errno == EINTR) continue;
+            if (wrote <= 0) return;
+            done += static_cast<std::size_t>(wrote);
+        }
+    }
+
+    FTRACE_NOTRACE static void say(const std::string& message) {
+        const std::string line = "ftrace: " + message + "\n";
+        (void)!::write(STDERR_FILENO, line.data(), line.size());
+    }
+
+private:
+    [[nodiscard]] FTRACE_NOTRACE static error named(const char* variable, error e) {
+        e.message = std::string(variable) + ": " + e.message;
+        return e;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE result<void> open_output() {
+        if (request_.output.empty()) return {};
+        std::string path = request_.output;
+        for (std::size_t at = path.find("%p"); at != std::string::npos; at = path.find("%p"))
+            path.replace(at, 2, std::to_string(::getpid()));
+        output_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (output_ >= 0) return {};
+        return error{errc::system_failure,
+                     "FTRACE_OUTPUT: cannot write '" + path + "': " + std::strerror(errno)};
+    }
+
+    autostart_request request_;
+    tracer tracer_;
+    pid_t process_;
+    int output_ = STDERR_FILENO;
+};
+
+inline bool autostart_done = false;
+inline autostart_session* autostarted = nullptr;
+
+/// Runs before the program's constructors. Where several files include this header, the first does.
+__attribute__((constructor(101))) FTRACE_NOTRACE static void autostart() {
+    if (std::exchange(autostart_done, true)) return;
+    const int saved = errno;
+    if (::getauxval(AT_SECURE) == 0) {
+        auto request = read_environment();
+        if (!request) {
+            autostart_session::say(request.error().message);
+        } else if (!request->tracer.empty()) {
+            auto* const session = new (std::nothrow) autostart_session(std::move(request).value());
+            if (session != nullptr) {
+                if (auto started = session->start(); !started) {
+                    autostart_session::say(started.error().message);
+                } else {
+                    autostarted = session;
+                    std::atexit([]() FTRACE_NOTRACE { autostarted->finish(); });
+                }
+            }
+        }
+    }
+    errno = saved;
+}
+
+}  // namespace ftrace::inline v0::detail

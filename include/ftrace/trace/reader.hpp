@@ -1,0 +1,161 @@
+// From ring buffers to a snapshot: events of all threads in the order of time.
+#pragma once
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/arch/argument_words.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/sites/demangle.hpp>
+#include <ftrace/sites/objects.hpp>
+#include <ftrace/sites/symbols.hpp>
+#include <ftrace/trace/clock.hpp>
+#include <ftrace/trace/event.hpp>
+#include <ftrace/trace/snapshot.hpp>
+#include <ftrace/trace/thread_buffer.hpp>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ftrace::inline v0::detail {
+
+class trace_reader {
+public:
+    FTRACE_NOTRACE trace_reader(const tracer_buffers& buffers, const clock_scale& clock,
+                                trace_snapshot& out)
+        : buffers_(buffers), clock_(clock), out_(out) {}
+
+    /// Reads everything. Threads may go on recording: events that are overwritten meanwhile count
+    /// as lost, and what is not yet finished is left out.
+    FTRACE_NOTRACE void read() {
+        for (const thread_buffer* each = buffers_.first(); each != nullptr; each = each->next)
+            read(*each);
+        out_.dropped += buffers_.lost_events();
+        sort_by_time();
+        for (const trace_event& event : out_.events) {
+            out_.threads[event.thread].last_cpu = event.cpu;
+            name(event.ip);
+            if (event.parent_ip != 0) name(event.parent_ip);
+        }
+        if (!out_.argument_words.empty()) learn_scopes();
+    }
+
+private:
+    FTRACE_NOTRACE void read(const thread_buffer& buffer) {
+        const std::uint32_t thread = thread_of(buffer);
+        const ring_buffer& ring = buffer.ring;
+        const std::uint64_t written = ring.written(), dropped = ring.dropped();
+        const std::size_t before = out_.events.size();
+        const std::uint64_t begin = ring.begin(), end = ring.end();
+        for (std::uint64_t at = begin; at < end;) at += event_at(ring, at, thread);
+        const std::uint64_t read = out_.events.size() - before;
+        out_.written += written - dropped;
+        out_.dropped += dropped;
+        out_.threads[thread].lost_after += dropped;
+        const std::uint64_t overwritten = written > dropped + read ? written - dropped - read : 0;
+        out_.overwritten += overwritten;
+        if (read != 0) out_.events[before].lost_before = overwritten;
+    }
+
+    /// Takes the event at a position, if one begins there; says how many slots to go on.
+    FTRACE_NOTRACE std::uint32_t event_at(const ring_buffer& ring, std::uint64_t at,
+                                          std::uint32_t thread) {
+        event_slot slot;
+        if (!ring.read(at, slot)) return 1;
+        const event_stamp stamp = unpack(slot.stamp);
+        if (stamp.kind == event_kind::none || stamp.kind == event_kind::continuation) return 1;
+        std::uint64_t words[3 * ring_buffer::largest_event] = {};
+        for (std::uint32_t i = 1; i < stamp.slots; ++i) {
+            event_slot more;
+            if (!ring.read(at + i, more)) return stamp.slots;
+            for (std::size_t k = 0; k < 3; ++k) words[3 * (i - 1) + k] = more.words[k];
+        }
+        trace_event event;
+        event.kind = stamp.kind;
+        event.thread = thread;
+        event.cpu = stamp.cpu;
+        event.depth = stamp.depth;
+        event.time = clock_.time(slot.words[0]);
+        event.ip = slot.words[1];
+        if (stamp.kind == event_kind::graph_return) {
+            if (slot.words[2] != unknown_ticks) event.duration = clock_.duration(slot.words[2]);
+            event.has_return_value = stamp.slots > 1;
+            event.return_value = words[0];
+        } else {
+            event.parent_ip = slot.words[2];
+            if (stamp.slots > 1) {
+                event.arguments = out_.argument_words.size();
+                out_.argument_words.insert(out_.argument_words.end(), words,
+                                           words + arch::argument_words);
+            }
+        }
+        out_.events.push_back(event);
+        return stamp.slots;
+    }
+
+    /// A thread has more than one buffer if a signal came while it made its first.
+    FTRACE_NOTRACE std::uint32_t thread_of(const thread_buffer& buffer) {
+        const auto next = static_cast<std::uint32_t>(out_.threads.size());
+        const auto [known, added] =
+            threads_.emplace(std::pair(buffer.tid, buffer.generation), next);
+        if (added) {
+            trace_thread thread;
+            thread.tid = buffer.tid;
+            thread.name = name_now(buffer);
+            out_.threads.push_back(thread);
+        }
+        return known->second;
+    }
+
+    /// The thread's name of this moment while it lives, else that of its first event.
+    [[nodiscard]] FTRACE_NOTRACE static std::string name_now(const thread_buffer& buffer) {
+        const std::string path = "/proc/self/task/" + std::to_string(buffer.tid) + "/comm";
+        char text[sizeof buffer.comm + 1] = {};
+        std::size_t length = 0;
+        if (std::FILE* const file = std::fopen(path.c_str(), "re")) {
+            length = std::fread(text, 1, sizeof text - 1, file);
+            std::fclose(file);
+        }
+        if (length != 0 && text[length - 1] == '\n') --length;
+        return length != 0 ? std::string(text, length) : std::string(buffer.comm);
+    }
+
+    FTRACE_NOTRACE void name(std::uintptr_t address) {
+        const auto [at, added] = out_.symbols.emplace(address, std::string());
+        if (added) at->second = symbol_of(address).name;
+    }
+
+    /// What a thread recorded at one tick stays in its order. A signal handler's events may lie
+    /// behind that of the call it interrupted, with an earlier time.
+    FTRACE_NOTRACE void sort_by_time() {
+        std::vector<std::pair<std::uint64_t, std::size_t>> order;
+        order.reserve(out_.events.size());
+        for (const trace_event& event : out_.events) order.emplace_back(event.time, order.size());
+        std::sort(order.begin(), order.end());
+        std::vector<trace_event> sorted;
+        sorted.reserve(order.size());
+        for (const auto& [time, index] : order) sorted.push_back(out_.events[index]);
+        out_.events = std::move(sorted);
+    }
+
+    FTRACE_NOTRACE void learn_scopes() {
+        demangler demangle;
+        for (const loaded_object& object : scan_loaded_objects()) {
+            if (object.sites.empty() && object.wide_sites.empty()) continue;
+            for (const symbol_entry& symbol : symbols_of(object).entries())
+                if (scope_facts::is_telling(symbol.linker_name()))
+                    out_.scopes.add(demangle(symbol.linker_name()));
+        }
+    }
+
+    const tracer_buffers& buffers_;
+    const clock_scale& clock_;
+    trace_snapshot& out_;
+    std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> threads_;
+};
+
+}  // namespace ftrace::inline v0::detail

@@ -1,0 +1,60 @@
+// What the callbacks of the tracers share: how a call is written into its thread's buffer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/arch/argument_words.hpp>
+#include <ftrace/arch/clock.hpp>
+#include <ftrace/arch/registers.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/trace/event.hpp>
+#include <ftrace/trace/thread_buffer.hpp>
+
+namespace ftrace::inline v0::detail {
+
+/// What the callbacks of one tracer share. Changed only while none runs.
+struct recorder {
+    tracer_buffers buffers;
+    bool arguments = true;
+    int max_depth = 0;                                ///< 0: no limit
+    const std::uintptr_t* graph_functions = nullptr;  ///< sites in order; none: every function
+    std::size_t graph_function_count = 0;
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_graph_function(
+        std::uintptr_t site) const noexcept {
+        std::size_t low = 0, high = graph_function_count;
+        while (low < high) {
+            const std::size_t middle = low + (high - low) / 2;
+            if (graph_functions[middle] < site)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low < graph_function_count && graph_functions[low] == site;
+    }
+};
+
+inline constexpr std::uint32_t argument_slots = (arch::argument_words + 2) / 3;
+static_assert(1 + argument_slots <= ring_buffer::largest_event);
+
+/// A call, with what may be its arguments where they are wanted. False: no room. `now` is when.
+FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, ring_buffer& ring,
+                                                  event_kind kind, std::uint32_t depth,
+                                                  std::uintptr_t ip, std::uintptr_t parent_ip,
+                                                  const ftrace_regs& regs,
+                                                  std::uint64_t& now) noexcept {
+    const std::uint32_t slots = wanted.arguments ? 1 + argument_slots : 1;
+    const std::uint64_t at = ring.reserve(slots);
+    if (at == ring_buffer::none) return false;
+    const std::uint32_t cpu = arch::current_cpu();
+    if (wanted.arguments) {
+        std::uint64_t words[arch::argument_words];
+        arch::copy_argument_words(regs, words);
+        ring.write_continuation(at, words, arch::argument_words);
+    }
+    now = arch::ticks();
+    ring.write(at, pack({sequence_of(at), kind, slots, cpu, depth}), now, ip, parent_ip);
+    return true;
+}
+
+}  // namespace ftrace::inline v0::detail

@@ -1,0 +1,219 @@
+// What a tracer keeps for each thread it saw, and how a callback finds it.
+//
+//     thread_state::trace -> buffer_directory      one a thread slot, never freed
+//                              [owner, buffer]     owner: the address of the tracer_buffers
+//                                         |
+//     tracer_buffers::first_ -> thread_buffer -> thread_buffer -> ...    until the tracer is gone
+//
+// A thread's first event maps its buffer with a raw system call; nothing else on the way of an
+// event allocates, and nothing locks. Buffers stay when their threads end.
+#pragma once
+
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/os.hpp>
+#include <ftrace/core/thread_state.hpp>
+#include <ftrace/trace/ring_buffer.hpp>
+#include <new>
+
+namespace ftrace::inline v0::detail {
+
+/// The open call at one depth, for the time of its return.
+struct open_call {
+    std::uintptr_t func;
+    std::uint64_t ticks;
+};
+
+struct thread_buffer {
+    static constexpr std::size_t deepest_timed_call = 1024;
+
+    FTRACE_NO_INSTRUMENTATION thread_buffer(const thread_state& thread, std::size_t bytes,
+                                            event_slot* slots, std::size_t capacity,
+                                            overflow mode) noexcept
+        : ring(slots, capacity, mode),
+          tid(thread.tid),
+          generation(thread.generation),
+          mapped(bytes) {
+        ::syscall(SYS_prctl, PR_GET_NAME, comm, 0, 0, 0);
+    }
+
+    ring_buffer ring;
+    const pid_t tid;
+    const std::uint64_t generation;  ///< of the slot; with tid it names the thread
+    const std::size_t mapped;        ///< bytes
+    thread_buffer* next = nullptr;   ///< of the same tracer
+    int graph_from = -1;  ///< depth of the call of a graph function that is running; -1: none is
+    char comm[16] = {};   ///< the thread's name at its first event
+    open_call calls[deepest_timed_call];  ///< zero, as the memory it is made in
+};
+
+struct buffer_directory {
+    /// Owners that are none: an entry that was never used (where a search ends), one whose tracer
+    /// is gone, and one whose buffer is being made.
+    enum : std::uintptr_t { unused = 0, freed = 1, taken = 2 };
+    struct entry {
+        std::uintptr_t owner;
+        thread_buffer* buffer;
+    };
+    static constexpr std::size_t capacity = page_size / sizeof(entry);
+    entry entries[capacity];
+};
+static_assert(sizeof(buffer_directory) == page_size);
+
+/// Anonymous zeroed memory; nullptr if there is none. Safe in a callback.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* map_memory(std::size_t bytes) noexcept {
+    const long at = ::syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at == -1 ? nullptr : reinterpret_cast<void*>(at);
+}
+
+/// The buffers of one tracer.
+class tracer_buffers {
+public:
+    constexpr FTRACE_NOTRACE tracer_buffers() noexcept = default;
+    tracer_buffers(const tracer_buffers&) = delete;
+    tracer_buffers& operator=(const tracer_buffers&) = delete;
+    FTRACE_NOTRACE ~tracer_buffers() { free_all(); }
+
+    /// How large the buffers of threads not yet seen are. Rounded up to a power of two of slots.
+    FTRACE_NOTRACE void configure(std::size_t bytes_per_thread, overflow mode) noexcept {
+        capacity_ = 64;
+        while (capacity_ * sizeof(event_slot) < bytes_per_thread) capacity_ *= 2;
+        mode_ = mode;
+    }
+
+    /// The calling thread's buffer, made now if need be; nullptr if there is no memory, and then
+    /// the event counts as lost.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_buffer* of_this_thread() noexcept {
+        thread_state* const thread = this_thread();
+        if (thread == nullptr) return lost();
+        auto* const directory =
+            static_cast<buffer_directory*>(__atomic_load_n(&thread->trace, __ATOMIC_RELAXED));
+        if (directory != nullptr) {
+            // Mostly one tracer runs, and has the first entry.
+            for (std::size_t i = 0; i < buffer_directory::capacity; ++i) {
+                const std::uintptr_t owner =
+                    __atomic_load_n(&directory->entries[i].owner, __ATOMIC_RELAXED);
+                if (owner == buffer_directory::unused) break;
+                if (owner != self()) continue;
+                thread_buffer* const mine = directory->entries[i].buffer;
+                if (mine->generation == thread->generation && mine->tid == thread->tid) return mine;
+                break;
+            }
+        }
+        return open(*thread);
+    }
+
+    /// Makes the calling thread's buffer now, its memory included, so that its first events are not
+    /// slowed down by page faults.
+    FTRACE_NOTRACE void prepare_this_thread() noexcept {
+        constexpr int populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
+        if (thread_buffer* const mine = of_this_thread())
+            ::madvise(mine, mine->mapped, populate_write);
+    }
+
+    /// The buffer made last; the others follow by `next`. Any thread.
+    [[nodiscard]] FTRACE_NOTRACE const thread_buffer* first() const noexcept {
+        return __atomic_load_n(&first_, __ATOMIC_ACQUIRE);
+    }
+    /// Events of threads that could not have a buffer.
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t lost_events() const noexcept {
+        return __atomic_load_n(&lost_, __ATOMIC_RELAXED);
+    }
+
+    FTRACE_NOTRACE void clear() noexcept {
+        __atomic_store_n(&lost_, 0, __ATOMIC_RELAXED);
+        for (thread_buffer* each = first_; each != nullptr; each = each->next) each->ring.clear();
+    }
+
+    /// Only while no callback can run.
+    FTRACE_NOTRACE void free_all() noexcept {
+        if (first_ == nullptr) return;
+        thread_pool& threads = process()->threads;
+        for (std::size_t i = 0; i < threads.used(); ++i) {
+            auto* const directory = static_cast<buffer_directory*>(
+                __atomic_load_n(&threads[i].trace, __ATOMIC_ACQUIRE));
+            if (directory == nullptr) continue;
+            for (auto& each : directory->entries)
+                if (__atomic_load_n(&each.owner, __ATOMIC_RELAXED) == self())
+                    __atomic_store_n(&each.owner, buffer_directory::freed, __ATOMIC_RELEASE);
+        }
+        while (first_ != nullptr) {
+            thread_buffer* const next = first_->next;
+            ::munmap(first_, first_->mapped);
+            first_ = next;
+        }
+    }
+
+private:
+    FTRACE_NO_INSTRUMENTATION thread_buffer* lost() noexcept {
+        __atomic_fetch_add(&lost_, 1, __ATOMIC_RELAXED);
+        return nullptr;
+    }
+
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) thread_buffer* open(
+        thread_state& thread) noexcept {
+        buffer_directory::entry* const entry = take_entry(thread);
+        if (entry == nullptr) return lost();
+        constexpr std::size_t head =
+            (sizeof(thread_buffer) + page_size - 1) / page_size * page_size;
+        const std::size_t bytes = head + capacity_ * sizeof(event_slot);
+        void* const memory = map_memory(bytes);
+        if (memory == nullptr) {
+            __atomic_store_n(&entry->owner, buffer_directory::freed, __ATOMIC_RELEASE);
+            return lost();
+        }
+        auto* const slots = reinterpret_cast<event_slot*>(static_cast<std::byte*>(memory) + head);
+        auto* const made = ::new (memory) thread_buffer(thread, bytes, slots, capacity_, mode_);
+        entry->buffer = made;
+        __atomic_store_n(&entry->owner, self(), __ATOMIC_RELEASE);
+        made->next = __atomic_load_n(&first_, __ATOMIC_RELAXED);
+        // release: pairs with the acquire in first(); who sees the buffer sees it made.
+        while (!__atomic_compare_exchange_n(&first_, &made->next, made, true, __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED)) {
+        }
+        return made;
+    }
+
+    /// An entry of the thread's directory that nobody else will take: this tracer's own, or a free
+    /// one. A signal handler on this thread may be here at the same time.
+    FTRACE_NO_INSTRUMENTATION buffer_directory::entry* take_entry(thread_state& thread) noexcept {
+        void* directory = __atomic_load_n(&thread.trace, __ATOMIC_ACQUIRE);
+        if (directory == nullptr) {
+            void* const made = map_memory(sizeof(buffer_directory));
+            if (made == nullptr) return nullptr;
+            if (__atomic_compare_exchange_n(&thread.trace, &directory, made, false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+                directory = made;
+            else
+                ::syscall(SYS_munmap, made, sizeof(buffer_directory));
+        }
+        for (auto& each : static_cast<buffer_directory*>(directory)->entries) {
+            std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_RELAXED);
+            const bool free = owner == buffer_directory::unused ||
+                              owner == buffer_directory::freed || owner == self();
+            if (free && __atomic_compare_exchange_n(&each.owner, &owner, buffer_directory::taken,
+                                                    false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+                return &each;
+        }
+        return nullptr;
+    }
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t self() const noexcept {
+        return reinterpret_cast<std::uintptr_t>(this);
+    }
+
+    thread_buffer* first_ = nullptr;
+    std::uint64_t lost_ = 0;
+    std::size_t capacity_ = 64;
+    overflow mode_ = overflow::overwrite;
+};
+
+}  // namespace ftrace::inline v0::detail

@@ -1,0 +1,217 @@
+// The kernel's tracers for one's own program: choose one, filter, start, stop, read.
+//
+//     ftrace::tracer trace("function_graph");
+//     if (auto set = trace.set_filter("*parse*"); !set) complain(set.error().message);
+//     if (auto started = trace.start(); !started) complain(started.error().message);
+//     ...
+//     trace.stop();
+//     std::string text = to_text(trace.read());          // <ftrace/export/text.hpp>
+#pragma once
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_state.hpp>
+#include <ftrace/ops/registry.hpp>
+#include <ftrace/sites/filter.hpp>
+#include <ftrace/sites/match.hpp>
+#include <ftrace/sites/nearest.hpp>
+#include <ftrace/trace/clock.hpp>
+#include <ftrace/trace/function_graph_tracer.hpp>
+#include <ftrace/trace/function_tracer.hpp>
+#include <ftrace/trace/reader.hpp>
+#include <ftrace/trace/snapshot.hpp>
+#include <ftrace/trace/spelling.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ftrace::inline v0 {
+
+struct tracer_options {
+    /// Whether the argument registers of each call, and the first word of each result, are
+    /// recorded. Costs time and memory: a call takes 192 bytes of buffer instead of 32.
+    bool arguments = true;
+    /// Of each thread, in KiB, rounded up to a power of two. Memory is taken as it is written.
+    std::size_t buffer_kb = 4096;
+    /// Whether a full buffer keeps the newest events (the kernel's default), or the first ones.
+    overflow when_full = overflow::overwrite;
+};
+
+/// One tracer with its filters and buffers. Several may be active at once, each with its own.
+///
+/// Not copied, not moved; used from one thread at a time, except read(), which any thread may call.
+/// The destructor stops tracing and frees the buffers.
+class tracer {
+public:
+    /// "function", "function_graph" or "nop" (records nothing). Another name is an error of start()
+    /// and of the filters.
+    FTRACE_NOTRACE explicit tracer(std::string_view name, tracer_options options = {})
+        : name_(name), options_(options) {
+        function_.private_data = graph_.private_data = &recorder_;
+    }
+    tracer(const tracer&) = delete;
+    tracer& operator=(const tracer&) = delete;
+    FTRACE_NOTRACE ~tracer() { (void)stop(); }
+
+    /// The names the constructor knows.
+    [[nodiscard]] FTRACE_NOTRACE static std::vector<std::string_view> available_tracers() {
+        return {"function_graph", "function", "nop"};
+    }
+
+    /// Adds the functions that match to those that are traced; without a filter all are. Patterns
+    /// and errors as ftrace_ops::set_filter(). Takes effect at once, also while tracing.
+    FTRACE_NOTRACE result<std::size_t> set_filter(std::string_view pattern) {
+        if (auto known = check_name(); !known) return std::move(known).error();
+        return is_graph() ? graph_.ops.set_filter(pattern) : function_.set_filter(pattern);
+    }
+    /// Adds functions that are never traced, whatever the filter says.
+    FTRACE_NOTRACE result<std::size_t> set_notrace(std::string_view pattern) {
+        if (auto known = check_name(); !known) return std::move(known).error();
+        return is_graph() ? graph_.ops.set_notrace(pattern) : function_.set_notrace(pattern);
+    }
+    /// Adds functions whose calls are traced with all they call, and nothing else is. Of
+    /// function_graph only, and while it is stopped. The number of functions that match; errors:
+    /// no_match, with the nearest names; invalid_argument.
+    FTRACE_NOTRACE result<std::size_t> set_graph_function(std::string_view patterns) {
+        if (auto allowed = check_graph("set_graph_function()"); !allowed)
+            return std::move(allowed).error();
+        const std::vector<loaded_object> objects = detail::scan_loaded_objects();
+        std::set<std::uintptr_t> found;
+        result<void> outcome;
+        detail::for_each_pattern(patterns, [&](std::string_view word) FTRACE_NOTRACE {
+            if (!outcome) return;
+            const std::size_t before = found.size();
+            auto pattern = name_pattern::parse(word);
+            if (!pattern) {
+                outcome = std::move(pattern).error();
+                return;
+            }
+            match_sites(objects, *pattern,
+                        [&](const loaded_object&, std::uintptr_t site, const name_forms&)
+                            FTRACE_NOTRACE { found.insert(site); });
+            if (found.size() == before) outcome = no_graph_function(*pattern, objects);
+        });
+        if (!outcome) return std::move(outcome).error();
+        const std::size_t matched = found.size();
+        found.insert(graph_functions_.begin(), graph_functions_.end());
+        graph_functions_.assign(found.begin(), found.end());
+        return matched;
+    }
+    /// Traces only calls with fewer than `depth` traced calls around them; 0: all. Of
+    /// function_graph only, and while it is stopped.
+    FTRACE_NOTRACE result<void> set_max_depth(int depth) {
+        if (auto allowed = check_graph("set_max_depth()"); !allowed) return allowed;
+        if (depth < 0)
+            return error{errc::invalid_argument,
+                         "a depth of " + std::to_string(depth) + ": 0 is no limit, 1 the least"};
+        recorder_.max_depth = depth;
+        return {};
+    }
+
+    /// Starts tracing; events are added to those recorded before. When it returns, every thread is
+    /// traced. Errors: already_registered; invalid_argument, an unknown tracer; and those of
+    /// register_ftrace_function(). With an error nothing is traced, and the program runs on.
+    FTRACE_NOTRACE result<void> start() {
+        if (auto known = check_name(); !known) return known;
+        if (running_) return error{errc::already_registered, "this tracer runs already"};
+        recorder_.buffers.configure(options_.buffer_kb * 1024, options_.when_full);
+        recorder_.arguments = options_.arguments;
+        recorder_.graph_functions = graph_functions_.data();
+        recorder_.graph_function_count = graph_functions_.size();
+        if (name_ != "nop") recorder_.buffers.prepare_this_thread();
+        if (begin_.ticks == 0) begin_ = detail::sample_clocks();
+        if (name_ == "function") {
+            auto handle = register_ftrace_function(function_);
+            if (!handle) return std::move(handle).error();
+            function_handle_ = std::move(handle).value();
+        } else if (is_graph()) {
+            auto handle = register_ftrace_graph(graph_);
+            if (!handle) return std::move(handle).error();
+            graph_handle_ = std::move(handle).value();
+        }
+        running_ = true;
+        return {};
+    }
+
+    /// Stops tracing. When it returns, nothing is recorded any more; the events stay, to be read.
+    /// Errors: those of registration::unregister(). Without effect on a tracer that does not run.
+    FTRACE_NOTRACE result<void> stop() {
+        if (!std::exchange(running_, false)) return {};
+        if (name_ == "function") return function_handle_.unregister();
+        if (is_graph()) return graph_handle_.unregister();
+        return {};
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE bool running() const { return running_; }
+
+    /// Everything recorded so far, of all threads in the order of time, with the names of the
+    /// functions. Consumes nothing; works while tracing, too. The reading thread is not traced
+    /// meanwhile. Within 2 ms of the first start it waits until they are over, to know the clock.
+    [[nodiscard]] FTRACE_NOTRACE trace_snapshot read() const {
+        trace_snapshot out;
+        out.tracer = name_;
+        const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
+        out.cpus = cpus > 0 ? static_cast<unsigned>(cpus) : 1;
+        if (recorder_.buffers.first() == nullptr) return out;
+        const detail::internal_section untraced;
+        detail::trace_reader(recorder_.buffers, detail::clock_scale::since(begin_), out).read();
+        return out;
+    }
+
+    /// Forgets everything recorded so far.
+    FTRACE_NOTRACE void clear() { recorder_.buffers.clear(); }
+
+    [[nodiscard]] FTRACE_NOTRACE const std::string& name() const { return name_; }
+
+private:
+    [[nodiscard]] FTRACE_NOTRACE bool is_graph() const { return name_ == "function_graph"; }
+
+    [[nodiscard]] FTRACE_NOTRACE result<void> check_name() const {
+        const auto names = available_tracers();
+        for (const std::string_view known : names)
+            if (known == name_) return {};
+        return error{errc::invalid_argument,
+                     "there is no tracer '" + name_ + "'" + detail::did_you_mean(name_, names)};
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE result<void> check_graph(const char* what) const {
+        if (auto known = check_name(); !known) return known;
+        if (!is_graph())
+            return error{errc::invalid_argument, std::string(what) + " is for the tracer " +
+                                                     "function_graph, and this is " + name_};
+        if (running_)
+            return error{errc::busy, std::string(what) + " while tracing: call stop() first"};
+        return {};
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE static error no_graph_function(
+        const name_pattern& pattern, const std::vector<loaded_object>& objects) {
+        std::string text = "no traceable function matches '" + pattern.text() + "'";
+        const char* separator = "; nearest: ";
+        for (const std::string& name : nearest_names(pattern, objects, 3)) {
+            text += separator + name;
+            separator = ", ";
+        }
+        return {errc::no_match, text};
+    }
+
+    std::string name_;
+    tracer_options options_;
+    bool running_ = false;
+    detail::clock_sample begin_;
+    std::vector<std::uintptr_t> graph_functions_;
+    // Destroyed last: the buffers outlive the callbacks.
+    detail::recorder recorder_;
+    detail::function_ops function_;
+    fgraph_ops graph_{&detail::record_entry, &detail::record_return};
+    registration function_handle_;
+    graph_registration graph_handle_;
+};
+
+}  // namespace ftrace::inline v0

@@ -1,0 +1,127 @@
+// A graph of known shape, an exception thrown through it, and its text.
+#include <ftrace/export/text.hpp>
+#include <ftrace/export/top.hpp>
+#include <ftrace/trace/tracer.hpp>
+
+#include <catch2/catch_all.hpp>
+#include <cstdint>
+#include <regex>
+#include <stdexcept>
+#include <string>
+
+namespace traced {
+
+__attribute__((noinline)) int leaf(int n) { return n + 1; }
+__attribute__((noinline)) int middle(int n) { return leaf(n) + leaf(n + 1); }
+__attribute__((noinline)) int outer(int n) { return middle(n) * leaf(n); }
+__attribute__((noinline)) int thrower(int n) {
+    if (n == 0) throw std::runtime_error("thrown on purpose");
+    return thrower(n - 1) + 1;
+}
+__attribute__((noinline)) int catcher() {
+    try {
+        return thrower(2);
+    } catch (const std::runtime_error&) {
+        return leaf(6);
+    }
+}
+__attribute__((noinline)) int failing() { return -5; }
+
+}  // namespace traced
+
+namespace {
+
+volatile int sink = 0;
+
+void run() {
+    sink = traced::outer(sink + 1);
+    sink = traced::catcher();
+    sink = traced::failing();
+}
+
+// The lines below the header with CPU, mark and duration made uniform.
+std::string shape(const ftrace::trace_snapshot& trace, ftrace::text_options options = {}) {
+    options.funcgraph_cpu = false;
+    options.by_thread = true;
+    std::string text = to_text(trace, options);
+    text = text.substr(text.find("|   |\n") + 6);
+    return std::regex_replace(text, std::regex("[ +!#*@$] [0-9.]{5,8} us +\\|"), "  D us|");
+}
+
+}  // namespace
+
+TEST_CASE("tracer: function_graph shows calls, depths, results and what an exception left",
+          "[trace]") {
+    ftrace::tracer tracer("function_graph");
+    REQUIRE(tracer.set_filter("traced::*"));
+    REQUIRE(tracer.start());
+    run();
+    REQUIRE(tracer.stop());
+    CHECK(sink == -5);
+
+    const ftrace::trace_snapshot trace = tracer.read();
+    ftrace::text_options options;
+    options.funcgraph_retval = true;
+    const std::string expected =
+        "              |  traced::outer(1) {\n"
+        "              |    traced::middle(1) {\n"
+        "  D us|      traced::leaf(1); /* ret=0x2 */\n"
+        "  D us|      traced::leaf(2); /* ret=0x3 */\n"
+        "  D us|    } /* ret=0x5 */\n"
+        "  D us|    traced::leaf(1); /* ret=0x2 */\n"
+        "  D us|  } /* ret=0xa */\n"
+        "              |  traced::catcher() {\n"
+        "              |    traced::thrower(2) {\n"
+        "              |      traced::thrower(1) {\n"
+        "              |        traced::thrower(0) {\n"
+        "              |        } /* traced::thrower: no return */\n"
+        "              |      } /* traced::thrower: no return */\n"
+        "              |    } /* traced::thrower: no return */\n"
+        "  D us|    traced::leaf(6); /* ret=0x7 */\n"
+        "  D us|  } /* ret=0x7 */\n"
+        "  D us|  traced::failing(); /* ret=-5 */\n";
+    CHECK(shape(trace, options) == expected);
+
+    // Every return's time is that between its two events, and callers take longer than callees.
+    for (const auto& f : ftrace::profile(trace)) {
+        if (trace.symbols.at(f.ip).find("outer") == std::string::npos) continue;
+        CHECK(f.hits == 1);
+        CHECK(f.time > f.self);
+        std::uint64_t begin = 0, end = 0;
+        for (const auto& event : trace.events)
+            if (event.ip == f.ip) (begin == 0 ? begin : end) = event.time;
+        CHECK(f.time + 1 >= end - begin);
+        CHECK(f.time <= end - begin + 1);
+    }
+}
+
+TEST_CASE("tracer: max_graph_depth and set_graph_function limit what is followed", "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false});
+    REQUIRE(tracer.set_filter("traced::*"));
+    REQUIRE(tracer.set_graph_function("traced::outer traced::fail*").value_or(0) == 2);
+    REQUIRE(tracer.set_max_depth(2));
+    REQUIRE(tracer.start());
+    CHECK_FALSE(tracer.set_max_depth(1));
+    run();
+    run();
+    REQUIRE(tracer.stop());
+    const std::string once =
+        "              |  traced::outer() {\n"
+        "  D us|    traced::middle();\n"
+        "  D us|    traced::leaf();\n"
+        "  D us|  }\n"
+        "  D us|  traced::failing();\n";
+    CHECK(shape(tracer.read()) == once + once);
+
+    ftrace::tracer only_thrower("function_graph", {.arguments = false});
+    REQUIRE(only_thrower.set_filter("traced::*"));
+    REQUIRE(only_thrower.set_graph_function("traced::thrower"));
+    REQUIRE(only_thrower.start());
+    run();
+    REQUIRE(only_thrower.stop());
+    // leaf(6) runs behind an exception that left the graph function: it is no part of its graph.
+    CHECK(shape(only_thrower.read()) ==
+          "              |  traced::thrower() {\n"
+          "              |    traced::thrower() {\n"
+          "              |      traced::thrower() {\n");
+}

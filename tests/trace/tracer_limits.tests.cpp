@@ -1,0 +1,111 @@
+// Full buffers, several tracers at once, reading while tracing, and mistakes.
+#include <ftrace/trace/tracer.hpp>
+
+#include <atomic>
+#include <catch2/catch_all.hpp>
+#include <cstdint>
+#include <string>
+#include <thread>
+
+namespace traced {
+__attribute__((noinline)) int step(int n) { return n + 1; }
+__attribute__((noinline)) int other(int n) { return n + 2; }
+}  // namespace traced
+
+namespace {
+
+volatile int sink = 0;
+
+void run(int times) {
+    for (int i = 0; i < times; ++i) sink = traced::step(i);
+}
+
+std::string message(const ftrace::result<std::size_t>& r) { return r ? "" : r.error().message; }
+std::string message(const ftrace::result<void>& r) { return r ? "" : r.error().message; }
+
+}  // namespace
+
+TEST_CASE("tracer: a full buffer keeps the newest calls, or the first ones", "[trace]") {
+    // 4 KiB are 128 slots; without arguments an event takes one.
+    ftrace::tracer newest("function", {.arguments = false, .buffer_kb = 4});
+    ftrace::tracer first("function", {.buffer_kb = 4, .when_full = ftrace::overflow::drop});
+    REQUIRE(newest.set_filter("traced::step"));
+    REQUIRE(first.set_filter("traced::step"));
+    REQUIRE(newest.start());
+    REQUIRE(first.start());
+    run(1000);
+    REQUIRE(newest.stop());
+    REQUIRE(first.stop());
+
+    const auto new_ones = newest.read();
+    CHECK(new_ones.events.size() == 128);
+    CHECK(new_ones.written == 1000);
+    CHECK(new_ones.overwritten == 872);
+    CHECK(new_ones.events[0].lost_before == 872);
+    CHECK(new_ones.events[1].lost_before == 0);
+
+    // With arguments an event takes six slots: 21 fit.
+    const auto first_ones = first.read();
+    REQUIRE(first_ones.events.size() == 21);
+    CHECK(first_ones.dropped == 979);
+    CHECK(first_ones.threads[0].lost_after == 979);
+    for (std::size_t i = 0; i < 21; ++i)
+        CHECK(static_cast<std::uint32_t>(
+                  first_ones.argument_words[first_ones.events[i].arguments]) == i);
+}
+
+TEST_CASE("tracer: many tracers come and go, each with its own events", "[trace]") {
+    for (int round = 0; round < 300; ++round) {
+        ftrace::tracer a("function", {.arguments = false, .buffer_kb = 4});
+        ftrace::tracer b("function", {.arguments = false, .buffer_kb = 4});
+        REQUIRE(a.set_filter("traced::step"));
+        REQUIRE(b.set_filter("traced::other"));
+        REQUIRE(a.start());
+        REQUIRE(b.start());
+        run(3);
+        sink = traced::other(1);
+        REQUIRE(a.read().events.size() == 3);
+        REQUIRE(b.read().events.size() == 1);
+    }
+}
+
+TEST_CASE("tracer: a trace can be read while threads record", "[trace]") {
+    ftrace::tracer tracer("function", {.buffer_kb = 64});
+    REQUIRE(tracer.set_filter("traced::step"));
+    REQUIRE(tracer.start());
+    std::atomic<bool> stop = false;
+    std::thread worker([&] {
+        while (!stop.load(std::memory_order_relaxed)) run(100);
+    });
+    std::size_t seen = 0;
+    for (int i = 0; i < 50 || seen == 0; ++i) {
+        const auto trace = tracer.read();
+        seen += trace.events.size();
+        for (const auto& event : trace.events)
+            if (trace.symbols.at(event.ip) != "_ZN6traced4stepEi") FAIL("torn event");
+    }
+    stop = true;
+    worker.join();
+    CHECK(seen > 0);
+}
+
+TEST_CASE("tracer: mistakes get answers that help", "[trace]") {
+    using Catch::Matchers::ContainsSubstring;
+    ftrace::tracer misspelt("functoin");
+    CHECK_THAT(
+        message(misspelt.start()),
+        ContainsSubstring(
+            "no tracer 'functoin': did you mean 'function'? (function_graph, function, nop)"));
+    CHECK_THAT(message(misspelt.set_filter("x")), ContainsSubstring("no tracer"));
+    ftrace::tracer plain("function");
+    CHECK_THAT(message(plain.set_filter("traced::stp")), ContainsSubstring("traced::step"));
+    CHECK_THAT(message(plain.set_max_depth(3)), ContainsSubstring("function_graph"));
+    ftrace::tracer graph("function_graph");
+    CHECK_THAT(message(graph.set_graph_function("traced::stp")), ContainsSubstring("traced::step"));
+    CHECK_THAT(message(graph.set_max_depth(-1)), ContainsSubstring("-1"));
+    ftrace::tracer nothing("nop");
+    REQUIRE(nothing.start());
+    run(10);
+    REQUIRE(nothing.stop());
+    CHECK(nothing.read().events.empty());
+}
