@@ -54,6 +54,13 @@ struct available_function {
     std::string_view object;  ///< file name of its object; valid for ever
     trace_reason reason = trace_reason::no_site;
 
+    FTRACE_NOTRACE available_function() = default;
+    FTRACE_NOTRACE available_function(available_function&&) = default;
+    FTRACE_NOTRACE available_function& operator=(available_function&&) = default;
+    FTRACE_NOTRACE available_function(const available_function&) = default;
+    FTRACE_NOTRACE available_function& operator=(const available_function&) = default;
+    FTRACE_NOTRACE ~available_function() = default;
+
     /// Whether a hook can be put on it.
     [[nodiscard]] FTRACE_NOTRACE bool is_traceable() const noexcept { return site != 0; }
 };
@@ -74,6 +81,9 @@ namespace detail {
 /// Appends the functions of one object to a list.
 class function_listing {
 public:
+    function_listing(const function_listing&) = delete;
+    function_listing& operator=(const function_listing&) = delete;
+    FTRACE_NOTRACE ~function_listing() = default;
     FTRACE_NOTRACE function_listing(const loaded_object& object,
                                     std::vector<available_function>& list, demangler& demangle)
         : object_(object),
@@ -102,8 +112,13 @@ private:
         } else if (is_clone(linker_name)) {
             reason = trace_reason::clone;
         }
-        list_.push_back(
-            {std::string(demangle_(linker_name)), std::string(linker_name), site, name_, reason});
+        list_.emplace_back();
+        available_function& function = list_.back();
+        function.name = demangle_(linker_name);
+        function.linker_name = linker_name;
+        function.site = site;
+        function.object = name_;
+        function.reason = reason;
     }
 
     FTRACE_NOTRACE void add_sites(std::span<const std::uintptr_t> sites, trace_reason reason) {

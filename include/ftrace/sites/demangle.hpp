@@ -16,7 +16,7 @@ namespace detail {
 /// abi::__cxa_demangle with its buffers kept from name to name.
 class demangler {
 public:
-    demangler() noexcept = default;
+    FTRACE_NOTRACE demangler() noexcept = default;
     demangler(const demangler&) = delete;
     demangler& operator=(const demangler&) = delete;
     FTRACE_NOTRACE ~demangler() { std::free(output_); }

@@ -56,7 +56,7 @@ using byte_view = std::span<const unsigned char>;
 /// Views into the file stay valid as long as the object they came from, moves included.
 class elf_file {
 public:
-    elf_file() noexcept = default;
+    FTRACE_NOTRACE elf_file() noexcept = default;
     /// Maps the file. What cannot be opened, or is no ELF file of this process's word size and byte
     /// order, gives an object that is not valid(). Truncating the file while it is mapped ends the
     /// process (SIGBUS), as for any loaded library.
@@ -140,7 +140,7 @@ public:
         std::uint32_t checksum = 0;
     };
     [[nodiscard]] FTRACE_NOTRACE debug_link link_to_debug_file() const noexcept {
-        debug_link link;
+        debug_link link{};
         const std::size_t index = find_section(".gnu_debuglink");
         if (index == sections_) return link;
         const byte_view bytes = contents(section(index));

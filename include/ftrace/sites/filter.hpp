@@ -84,6 +84,12 @@ FTRACE_NOTRACE void for_each_pattern(std::string_view list, Visitor&& visitor) {
 /// A leading `!` is only reported (negated()): removing is the business of who keeps the set.
 class name_pattern {
 public:
+    FTRACE_NOTRACE name_pattern(name_pattern&&) = default;
+    FTRACE_NOTRACE name_pattern& operator=(name_pattern&&) = default;
+    FTRACE_NOTRACE name_pattern(const name_pattern&) = default;
+    FTRACE_NOTRACE name_pattern& operator=(const name_pattern&) = default;
+    FTRACE_NOTRACE ~name_pattern() = default;
+
     /// invalid_argument: an empty pattern, or an empty object behind `:mod:`.
     [[nodiscard]] FTRACE_NOTRACE static result<name_pattern> parse(std::string_view text) {
         name_pattern made;
@@ -161,7 +167,7 @@ public:
 private:
     static constexpr std::string_view module_command = ":mod:";
 
-    name_pattern() = default;
+    FTRACE_NOTRACE name_pattern() = default;
 
     /// Where `:mod:` begins. `a::mod::b` is a name.
     [[nodiscard]] FTRACE_NOTRACE static std::size_t find_command(std::string_view text) noexcept {

@@ -14,7 +14,7 @@ namespace ftrace::inline v0::detail {
 /// linkers do.
 class function_starts {
 public:
-    function_starts() noexcept = default;
+    FTRACE_NOTRACE function_starts() noexcept = default;
     /// `section`: the loaded bytes of the segment PT_GNU_EH_FRAME.
     FTRACE_NOTRACE explicit function_starts(byte_view section) noexcept {
         constexpr unsigned char relative_to_here = 0x1b;     // DW_EH_PE_pcrel | sdata4

@@ -39,7 +39,12 @@ FTRACE_NOTRACE inline void append_without_spaces(std::string& out, std::string_v
 /// - Right behind the word `operator` it is the operator: `operator*`, `operator*=`.
 class glob {
 public:
-    glob() = default;
+    FTRACE_NOTRACE glob() = default;
+    FTRACE_NOTRACE glob(glob&&) = default;
+    FTRACE_NOTRACE glob& operator=(glob&&) = default;
+    FTRACE_NOTRACE glob(const glob&) = default;
+    FTRACE_NOTRACE glob& operator=(const glob&) = default;
+    FTRACE_NOTRACE ~glob() = default;
     FTRACE_NOTRACE explicit glob(std::string_view pattern) {
         int lists = 0;
         for (std::size_t i = 0; i < pattern.size(); ++i) {
@@ -151,7 +156,7 @@ private:
     FTRACE_NOTRACE void add_class(std::string_view content) {
         const bool inverted = content.starts_with('!');
         if (inverted) content.remove_prefix(1);
-        char_class set;
+        char_class set{};
         for (std::size_t i = 0; i < content.size(); ++i) {
             const auto low = static_cast<unsigned char>(content[i]);
             if (i + 2 < content.size() && content[i + 1] == '-') {

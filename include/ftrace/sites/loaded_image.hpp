@@ -93,6 +93,10 @@ struct loaded_image {
 struct load_count {
     std::uint64_t added = 0;
     std::uint64_t removed = 0;
+
+    FTRACE_NOTRACE load_count() noexcept = default;
+    FTRACE_NOTRACE load_count(std::uint64_t objects_added, std::uint64_t objects_removed) noexcept
+        : added(objects_added), removed(objects_removed) {}
     [[nodiscard]] FTRACE_NOTRACE friend bool operator==(const load_count& a,
                                                         const load_count& b) noexcept {
         return a.added == b.added && a.removed == b.removed;
@@ -107,7 +111,7 @@ struct image_visit {
         const loaded_image image{info->dlpi_name != nullptr ? info->dlpi_name : "",
                                  static_cast<std::uintptr_t>(info->dlpi_addr), info->dlpi_phdr,
                                  info->dlpi_phnum};
-        load_count count;
+        load_count count{};
         if (size >= offsetof(dl_phdr_info, dlpi_subs) + sizeof info->dlpi_subs)
             count = {info->dlpi_adds, info->dlpi_subs};
         return static_cast<image_visit*>(self)->visitor(image, count) ? 0 : 1;

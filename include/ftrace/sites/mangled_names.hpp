@@ -90,7 +90,7 @@ inline mangled_walk::name_result mangled_walk::name() noexcept {
 
 /// The template arguments behind a template's name.
 inline void mangled_walk::specialise(name_result& result) noexcept {
-    argument_range kept;
+    argument_range kept{};
     const arch::vector_width widest = template_arguments(&kept);
     const mangled_entity& generic = result.entity;
     mangled_entity special;

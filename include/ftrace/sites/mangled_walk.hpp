@@ -19,6 +19,8 @@ struct mangled_entity {
     bool is_std = false;          ///< namespace std itself, or one within that is as well known
     bool in_std = false;          ///< a member of such a namespace
     int template_parameter = -1;  ///< T_ is 0, T0_ is 1; its argument is not known yet
+
+    FTRACE_NOTRACE mangled_entity() noexcept = default;
 };
 
 /// One name's walk. The text must outlive it. Nesting and the number of entities are bounded: what
@@ -44,6 +46,7 @@ private:
         bool known = false;
     };
     struct name_result {
+        FTRACE_NOTRACE name_result() noexcept = default;
         mangled_entity entity{};
         bool has_arguments = false;  ///< the name is a template's specialisation
         bool is_typed = true;        ///< no constructor, destructor or conversion

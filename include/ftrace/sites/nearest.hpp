@@ -34,6 +34,10 @@ namespace detail {
 /// one name into the other; `limit` + 1 if it is more than `limit`.
 class edit_distance {
 public:
+    FTRACE_NOTRACE edit_distance() = default;
+    edit_distance(const edit_distance&) = delete;
+    edit_distance& operator=(const edit_distance&) = delete;
+    FTRACE_NOTRACE ~edit_distance() = default;
     [[nodiscard]] FTRACE_NOTRACE std::size_t operator()(std::string_view a, std::string_view b,
                                                         std::size_t limit) {
         const std::size_t difference =
@@ -69,6 +73,9 @@ private:
 /// Keeps the few names nearest to a pattern.
 class nearest_set {
 public:
+    nearest_set(const nearest_set&) = delete;
+    nearest_set& operator=(const nearest_set&) = delete;
+    FTRACE_NOTRACE ~nearest_set() = default;
     FTRACE_NOTRACE nearest_set(std::string_view pattern, std::size_t count) : count_(count) {
         std::string name;
         for (const char c : split_name(pattern).qualified)

@@ -44,6 +44,13 @@ struct loaded_object {
     /// replace.
     std::vector<std::uintptr_t> too_short;
 
+    FTRACE_NOTRACE loaded_object() = default;
+    FTRACE_NOTRACE loaded_object(loaded_object&&) = default;
+    FTRACE_NOTRACE loaded_object& operator=(loaded_object&&) = default;
+    FTRACE_NOTRACE loaded_object(const loaded_object&) = default;
+    FTRACE_NOTRACE loaded_object& operator=(const loaded_object&) = default;
+    FTRACE_NOTRACE ~loaded_object() = default;
+
     /// The last part of the path: "libz.so.1".
     [[nodiscard]] FTRACE_NOTRACE std::string_view name() const noexcept {
         return detail::base_of_path(path);
@@ -61,6 +68,9 @@ namespace detail {
 /// memory, where the loader has relocated it.
 class site_scan {
 public:
+    site_scan(const site_scan&) = delete;
+    site_scan& operator=(const site_scan&) = delete;
+    FTRACE_NOTRACE ~site_scan() = default;
     FTRACE_NOTRACE site_scan(const loaded_image& image, loaded_object& object)
         : image_(image), object_(object), starts_(image.segment(PT_GNU_EH_FRAME)) {}
 
@@ -182,7 +192,7 @@ FTRACE_NOTRACE inline void scan_image(const loaded_image& image, loaded_object& 
 /// Whether the loader loaded or unloaded anything since `last` was filled by this function (at
 /// first: true). Costs one look at the first object. Thread-safe but for `last`.
 [[nodiscard]] FTRACE_NOTRACE inline bool objects_changed(load_count& last) {
-    load_count now;
+    load_count now{};
     for_each_image([&now](const loaded_image&, load_count count) FTRACE_NOTRACE {
         now = count;
         return false;

@@ -22,6 +22,15 @@ struct symbol_entry {
     std::uint32_t name_size = 0;
     std::uint32_t rank = 0;  ///< lower is the better name for an address
 
+    FTRACE_NOTRACE symbol_entry() noexcept = default;
+    FTRACE_NOTRACE symbol_entry(const ElfW(Sym) & symbol, std::string_view linker_name,
+                                std::uint32_t its_rank) noexcept
+        : address(symbol.st_value),
+          size(symbol.st_size),
+          name(linker_name.data()),
+          name_size(static_cast<std::uint32_t>(linker_name.size())),
+          rank(its_rank) {}
+
     [[nodiscard]] FTRACE_NOTRACE std::string_view linker_name() const noexcept {
         return {name, name_size};
     }
@@ -76,7 +85,10 @@ struct symbol_entry {
 
 class symbol_table {
 public:
-    symbol_table() noexcept = default;
+    FTRACE_NOTRACE symbol_table() = default;
+    FTRACE_NOTRACE symbol_table(symbol_table&&) = default;
+    FTRACE_NOTRACE symbol_table& operator=(symbol_table&&) = default;
+    FTRACE_NOTRACE ~symbol_table() = default;
 
     /// Reads .symtab; if the file was stripped of it, that of its debug file; if there is none,
     /// .dynsym. `path` is where `file` lies, to look beside it.
@@ -181,8 +193,7 @@ private:
             std::string_view name = string_at(names, symbol.st_name);
             name = name.substr(0, name.find('@', 1));  // the symbol's version
             if (name.empty() || name[0] == '$' || name.starts_with(".L")) continue;
-            found.push_back({symbol.st_value, symbol.st_size, name.data(),
-                             static_cast<std::uint32_t>(name.size()), rank_of(symbol, name)});
+            found.emplace_back(symbol, name, rank_of(symbol, name));
         }
         sort_by_key(found, [](const symbol_entry& e) FTRACE_NOTRACE { return e.address; });
         order_aliases(found);

@@ -23,6 +23,13 @@ struct function_symbol {
         name;  ///< linker name; "object+0x1234" or "0x7f1234" where nothing names the address
     std::uintptr_t start = 0;  ///< the function's first byte; without a name the address asked for
     std::size_t size = 0;      ///< 0 where nothing tells
+
+    FTRACE_NOTRACE function_symbol() = default;
+    FTRACE_NOTRACE function_symbol(function_symbol&&) = default;
+    FTRACE_NOTRACE function_symbol& operator=(function_symbol&&) = default;
+    FTRACE_NOTRACE function_symbol(const function_symbol&) = default;
+    FTRACE_NOTRACE function_symbol& operator=(const function_symbol&) = default;
+    FTRACE_NOTRACE ~function_symbol() = default;
 };
 
 namespace detail {
@@ -36,7 +43,14 @@ struct symbol_cache {
         std::uintptr_t header;
         std::uintptr_t bias;
         symbol_table table;
+
+        FTRACE_NOTRACE ~object() = default;
     };
+    FTRACE_NOTRACE symbol_cache() = default;
+    symbol_cache(const symbol_cache&) = delete;
+    symbol_cache& operator=(const symbol_cache&) = delete;
+    FTRACE_NOTRACE ~symbol_cache() = default;
+
     recursive_lock lock;  // taken before the loader's lock, never within it
     std::vector<object*> objects;
 
@@ -134,16 +148,19 @@ FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
     using namespace detail;
     symbol_cache& cache = symbols_read();
     const lock_guard guard(cache.lock);
-    function_symbol found{hex(address), address, 0};
+    function_symbol found;
+    found.name = hex(address);
+    found.start = address;
     for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
         if (!image.holds(address, 1, PF_X)) return true;
         const std::uint64_t offset = address - image.bias;
-        if (const symbol_entry* entry = symbols_of(cache, image).containing(offset))
-            found = {std::string(entry->linker_name()),
-                     static_cast<std::uintptr_t>(entry->address) + image.bias,
-                     static_cast<std::size_t>(entry->size)};
-        else
+        if (const symbol_entry* entry = symbols_of(cache, image).containing(offset)) {
+            found.name = entry->linker_name();
+            found.start = static_cast<std::uintptr_t>(entry->address) + image.bias;
+            found.size = static_cast<std::size_t>(entry->size);
+        } else {
             found.name = offset_name(base_of_path(image.readable_path()), offset);
+        }
         return false;
     });
     return found;
