@@ -27,10 +27,12 @@ inline detail::graph_state& state() {
     return *made;
 }
 
-/// An fgraph_ops in the table. Not freed: its ops was never registered.
+/// An fgraph_ops in the table. Kept to the end of the process: hooked calls may outlive the test.
 inline fgraph_ops& make_ops(fgraph_ops::entry_func entry, fgraph_ops::return_func ret,
                             void* data = nullptr) {
+    static auto& kept = *new std::vector<fgraph_ops*>;
     auto* const ops = new fgraph_ops(entry, ret, data);
+    kept.push_back(ops);
     detail::graph_access::ticket(*ops) = state().table.add(*ops);
     return *ops;
 }

@@ -67,15 +67,14 @@ private:
         libgcc_[libgcc_[0] != nullptr] = add;
         add(const_cast<void*>(section_.begin()));
     }
-    // Whether a __register_frame is LLVM's: it lies in the object that has LLVM's other function.
+    // Whether the __register_frame this object sees is LLVM's: then it lies in the object that has
+    // LLVM's other function. A static program, where dladdr knows nothing, has one unwinder.
     FTRACE_NOTRACE static bool is_llvm(add_section add) noexcept {
         Dl_info mine, other;
-        if (weak_open_library == nullptr) return weak_add_dynamic_fde != nullptr;
-        if (weak_add_dynamic_fde != nullptr)
-            return ::dladdr(reinterpret_cast<void*>(add), &mine) != 0 &&
-                   ::dladdr(reinterpret_cast<void*>(weak_add_dynamic_fde), &other) != 0 &&
-                   mine.dli_fbase == other.dli_fbase;
-        return false;
+        if (weak_add_dynamic_fde == nullptr) return false;
+        const bool known = ::dladdr(reinterpret_cast<void*>(add), &mine) != 0 &&
+                           ::dladdr(reinterpret_cast<void*>(weak_add_dynamic_fde), &other) != 0;
+        return !known || mine.dli_fbase == other.dli_fbase;
     }
 
     const arch::return_unwind_section& section_;

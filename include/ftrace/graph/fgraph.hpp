@@ -1,0 +1,138 @@
+// Registering fgraph_ops.
+#pragma once
+
+#include <cstdint>
+#include <ftrace/arch/cpu.hpp>
+#include <ftrace/arch/return_stub.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/lock.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/quiescence.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/graph/fgraph_ops.hpp>
+#include <ftrace/graph/graph_state.hpp>
+#include <ftrace/graph/hooks.hpp>
+#include <ftrace/ops/registry.hpp>
+#include <string>
+#include <utility>
+
+namespace ftrace::inline v0 {
+namespace detail {
+
+/// Forgets a ticket, and waits until no return callback runs for it. Calls that were hooked with it
+/// return as before, untold.
+FTRACE_NOTRACE inline void withdraw_ticket(std::uint32_t ticket) {
+    process_state* const process = shared_state();
+    graph_state* const state = shared_graph();
+    if (process == nullptr || state == nullptr) return;
+    lock_guard guard(process->lock);
+    if (state->table.remove(ticket)) synchronize_callbacks(*process);
+}
+
+}  // namespace detail
+
+/// Keeps an fgraph_ops registered; the destructor unregisters it. Moves, does not copy.
+class [[nodiscard]] graph_registration {
+public:
+    FTRACE_NOTRACE graph_registration() noexcept = default;
+    FTRACE_NOTRACE graph_registration(graph_registration&& other) noexcept
+        : entries_(std::move(other.entries_)), ticket_(std::exchange(other.ticket_, 0)) {}
+    FTRACE_NOTRACE graph_registration& operator=(graph_registration&& other) noexcept {
+        if (this != &other) {
+            if (registered()) (void)unregister();
+            entries_ = std::move(other.entries_);
+            ticket_ = std::exchange(other.ticket_, 0);
+        }
+        return *this;
+    }
+    FTRACE_NOTRACE ~graph_registration() {
+        if (registered()) (void)unregister();
+    }
+
+    /// Takes the ops off all its functions. When it returns, neither of its callbacks runs in
+    /// another thread or will run, and its memory may go. Calls that are still hooked return to
+    /// their callers as ever. Errors: as registration::unregister().
+    FTRACE_NOTRACE result<void> unregister() {
+        auto done = entries_.unregister();
+        if (ticket_ != 0) detail::withdraw_ticket(std::exchange(ticket_, 0));
+        return done;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE bool registered() const noexcept { return ticket_ != 0; }
+    FTRACE_NOTRACE explicit operator bool() const noexcept { return registered(); }
+
+private:
+    FTRACE_NOTRACE graph_registration(registration entries, std::uint32_t ticket) noexcept
+        : entries_(std::move(entries)), ticket_(ticket) {}
+    friend result<graph_registration> register_ftrace_graph(fgraph_ops& ops);
+
+    registration entries_;
+    std::uint32_t ticket_ = 0;
+};
+
+/// Starts calling the ops' callbacks for the functions of its filter (`gops.ops`), or for all.
+/// Calls that began before are not hooked. At most 16 at a time, as in the kernel. Errors: those of
+/// register_ftrace_function(); busy, if 16 are registered; out_of_memory; permission_denied, where
+/// return addresses must not be replaced (hardware shadow stacks) or no code be made. (Kernel:
+/// register_ftrace_graph.)
+FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_ops& gops) {
+    detail::process_state* const process = detail::process();
+    if (process == nullptr)
+        return error{errc::version_mismatch,
+                     "another object of this process brought a version of this library that keeps "
+                     "its state otherwise: build all with one"};
+    detail::lock_guard guard(process->lock);
+    if (gops.ops.registered())
+        return error{errc::already_registered,
+                     "this fgraph_ops is registered already: unregister it first"};
+    auto state = detail::graph(
+        *process, arch::return_stub_for<detail::graph_return>(arch::widest_vector_register()));
+    if (!state) return std::move(state).error();
+    const std::uint32_t ticket = state.value()->table.add(gops);
+    if (ticket == 0)
+        return error{errc::busy,
+                     "16 fgraph_ops are registered, and there is room for no more: "
+                     "unregister one"};
+    detail::graph_access::ticket(gops) = ticket;
+    auto entries = register_ftrace_function(gops.ops);
+    if (!entries) {
+        detail::withdraw_ticket(ticket);
+        return std::move(entries).error();
+    }
+    return graph_registration(std::move(entries).value(), ticket);
+}
+
+FTRACE_NOTRACE inline fgraph_ops::~fgraph_ops() {
+    if (ops.registered()) (void)unregister_ftrace_function(ops);
+    if (ticket_ != 0) detail::withdraw_ticket(ticket_);
+}
+
+/// What exit hooks could not do, since the first one was registered, on all threads.
+struct graph_statistics {
+    std::uint64_t overruns;  ///< calls not hooked: recursion too deep, or too many threads
+    std::uint64_t lost;  ///< hooked calls that never returned: exceptions, longjmp, long tail calls
+};
+
+/// A moment's numbers: other threads go on counting. (Kernel: trace_overrun of each task.)
+[[nodiscard]] FTRACE_NOTRACE inline graph_statistics ftrace_graph_statistics() noexcept {
+    graph_statistics sum{};
+    const detail::graph_state* const state = detail::shared_graph();
+    if (state == nullptr) return sum;
+    sum.overruns = __atomic_load_n(&state->unhooked, __ATOMIC_RELAXED);
+    state->regions.for_each([&sum](const detail::shadow_stack& stack) FTRACE_NOTRACE {
+        sum.overruns += stack.overruns();
+        sum.lost += stack.lost();
+    });
+    return sum;
+}
+
+/// The return address that an exit hook replaced, or `address` itself if it is none of ours. For
+/// those who read return addresses off the stack while calls are hooked; safe in callbacks.
+/// (Kernel: ftrace_graph_ret_addr.)
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline unsigned long ftrace_graph_ret_addr(
+    unsigned long address) noexcept {
+    const detail::graph_state* const state = detail::shared_graph();
+    return state == nullptr ? address : state->true_return(address);
+}
+
+}  // namespace ftrace::inline v0
