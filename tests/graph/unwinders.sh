@@ -36,7 +36,7 @@ program() {
 has() {
     echo '#include <string>
 int main(int n, char**) { try { throw std::string(1, char(n)); } catch (std::string&) {} }' |
-        "$compiler" "$@" -x c++ - -o "$work/has" > /dev/null 2>&1
+        "$compiler" -std=c++20 -Werror "$@" -x c++ - -o "$work/has" > /dev/null 2>&1
 }
 
 for level in -O0 -O2; do program "$level"; done
@@ -45,7 +45,7 @@ program -O2 -static-pie
 program -O2 -no-pie
 program -O2 -fPIC
 program -O2 -static-libgcc -static-libstdc++
-program -O2 -fomit-frame-pointer -fno-asynchronous-unwind-tables
+program -O2 -fomit-frame-pointer
 case $compiler in
     clang*)
         for unwinder in "" "-rtlib=compiler-rt -unwindlib=libunwind"; do

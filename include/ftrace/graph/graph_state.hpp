@@ -19,6 +19,7 @@
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
 #include <ftrace/graph/unwinders.hpp>
+#include <ftrace/sites/pin.hpp>
 #include <new>
 
 namespace ftrace::inline v0 {
@@ -32,6 +33,8 @@ namespace detail {
 class graph_table {
 public:
     static constexpr std::uint32_t capacity = 16;  // as in the kernel
+
+    FTRACE_NOTRACE graph_table() noexcept {}
 
     /// A ticket for calls to be hooked, or 0: the table is full. Under the process's lock.
     [[nodiscard]] FTRACE_NOTRACE std::uint32_t add(fgraph_ops& ops) noexcept {
@@ -66,8 +69,8 @@ public:
 
 private:
     struct entry {
-        fgraph_ops* ops = nullptr;
-        std::uint32_t ticket = 0;
+        fgraph_ops* ops;
+        std::uint32_t ticket;
     };
     entry entries_[capacity]{};
     std::uint32_t next_ = 0;
@@ -81,6 +84,8 @@ class region_pool {
 
 public:
     static constexpr std::size_t most = 1024, fewest = 8;  // threads
+
+    FTRACE_NOTRACE region_pool() noexcept {}
 
     /// Errors: out_of_memory, permission_denied.
     FTRACE_NOTRACE result<void> make(std::uintptr_t stub) {
@@ -225,6 +230,8 @@ private:
 
 /// Never freed.
 struct graph_state {
+    FTRACE_NOTRACE graph_state() noexcept {}
+
     graph_table table;
     region_pool regions;
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack

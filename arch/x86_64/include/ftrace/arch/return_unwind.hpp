@@ -97,9 +97,10 @@ inline constexpr std::size_t called_at = offsetof(return_trampoline, drop);
 
 /// Writes the code of a region to `code`. It is the same for every region.
 FTRACE_NOTRACE inline void write_return_trampolines(std::byte* code) noexcept {
+    static constexpr return_trampoline pattern{};
     std::memset(code, int3_opcode, return_region::code_size);
     for (std::uintptr_t i = return_region::header_entries; i < return_region::entries; ++i) {
-        return_trampoline entry;
+        return_trampoline entry = pattern;
         const std::uintptr_t at = i * return_region::entry_size;
         const std::uintptr_t frame = return_region::code_size + at;
         entry.push_return.displacement = static_cast<std::int32_t>(frame - (at + pushed_at));
@@ -112,6 +113,8 @@ FTRACE_NOTRACE inline void write_return_trampolines(std::byte* code) noexcept {
 /// The .eh_frame section of all regions: CIE, FDE, and the zero that ends a section.
 class return_unwind_section {
 public:
+    FTRACE_NOTRACE return_unwind_section() noexcept {}
+
     /// Describes [begin, begin + size).
     FTRACE_NOTRACE void describe(std::uintptr_t begin, std::uintptr_t size) noexcept {
         length_ = 0;
