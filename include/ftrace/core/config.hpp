@@ -21,19 +21,21 @@
 
 /// Gives a function no site, whatever the command line says. Every function of this library carries
 /// it.
-#define FTRACE_NOTRACE __attribute__((patchable_function_entry(0, 0), no_instrument_function))
+#define FTRACE_NOTRACE                                                     \
+    __attribute__((patchable_function_entry(0, 0), no_instrument_function, \
+                   no_profile_instrument_function))
 
 /// What a stub may reach: no site, and nothing a sanitizer, profiler or stack protector would add,
 /// since these call functions of their own and may use registers that a stub has not saved.
 #if defined(__clang__)
-#define FTRACE_NO_INSTRUMENTATION                                                     \
-    FTRACE_NOTRACE __attribute__((no_stack_protector, no_profile_instrument_function, \
-                                  disable_sanitizer_instrumentation, xray_never_instrument))
-#else
 #define FTRACE_NO_INSTRUMENTATION                                                        \
-    FTRACE_NOTRACE __attribute__((no_stack_protector, no_profile_instrument_function,    \
-                                  no_sanitize("address", "thread", "undefined", "leak"), \
-                                  no_sanitize_coverage))
+    FTRACE_NOTRACE __attribute__((no_stack_protector, disable_sanitizer_instrumentation, \
+                                  xray_never_instrument))
+#else
+#define FTRACE_NO_INSTRUMENTATION                                                                 \
+    FTRACE_NOTRACE                                                                                \
+        __attribute__((no_stack_protector, no_sanitize("address", "thread", "undefined", "leak"), \
+                       no_sanitize_coverage))
 #endif
 
 /// Compiles a function without vector and floating-point registers: what a callback of an

@@ -7,11 +7,9 @@
 // compare-and-swap settles a race.
 #pragma once
 
-#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
-#include <sys/auxv.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -118,24 +116,6 @@ FTRACE_NOTRACE inline int search_object(dl_phdr_info* object, std::size_t, void*
     return 0;
 }
 
-// A weak reference that does not make the program's own use of dlopen weak: in a static program it
-// is null.
-static __typeof__(::dlopen) weak_dlopen __attribute__((weakref("dlopen")));
-
-/// Keeps the object that contains `address` loaded for ever: process-wide state refers to its code.
-/// In a static program there is no loader, and nothing to do.
-FTRACE_NOTRACE inline void pin_object(const void* address) {
-    Dl_info info;
-    if (weak_dlopen == nullptr || ::dladdr(address, &info) == 0 || info.dli_fname == nullptr)
-        return;
-    // The executable stays anyway, and dlopen of it would leave an error behind for the program's
-    // dlerror().
-    constexpr std::uintptr_t page = 4096;
-    if (reinterpret_cast<std::uintptr_t>(info.dli_fbase) == (::getauxval(AT_PHDR) & ~(page - 1)))
-        return;
-    weak_dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
 /// The state of the process, made at first use. nullptr: no memory, or another object of this
 /// process brought a version of this library with another layout.
 FTRACE_NOTRACE inline process_state* process() {
@@ -155,7 +135,6 @@ FTRACE_NOTRACE inline process_state* process() {
         if (__atomic_compare_exchange_n(decides, &search.found, made, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE)) {
             search.found = made;
-            pin_object(&process_slot);
         } else {
             delete made;
         }

@@ -11,6 +11,7 @@
 #include <ftrace/ops/ftrace_ops.hpp>
 #include <ftrace/ops/site_table.hpp>
 #include <ftrace/ops/stubs.hpp>
+#include <ftrace/sites/pin.hpp>
 #include <new>
 #include <optional>
 #include <vector>

@@ -9,7 +9,7 @@
 
 namespace ftrace::inline v0::detail {
 
-using stub_entry = void (*)();
+using stub_entry = arch::stub_function;
 
 /// The stubs of one owner, by the width of the vector registers they save: xmm, ymm, zmm.
 struct stub_table {

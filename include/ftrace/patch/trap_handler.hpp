@@ -15,6 +15,8 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/text_state.hpp>
+#include <ftrace/sites/pin.hpp>
+#include <string>
 
 namespace ftrace::inline v0::detail {
 

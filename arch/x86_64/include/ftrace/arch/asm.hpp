@@ -4,12 +4,16 @@
 #include <ftrace/arch/registers.hpp>
 #include <ftrace/core/config.hpp>
 
-// A function without prologue, epilogue or endbr64: sites call it directly, veneers jump to it with notrack.
+// A function without prologue, epilogue or endbr64: sites call it directly, veneers jump to it with
+// notrack. The attribute is part of the function's type.
 #if defined(__CET__) && (__CET__ & 1)
-#define FTRACE_NAKED __attribute__((naked, noinline, nocf_check)) FTRACE_NOTRACE FTRACE_LOCAL
+#define FTRACE_NO_LANDING_PAD __attribute__((nocf_check))
 #else
-#define FTRACE_NAKED __attribute__((naked, noinline)) FTRACE_NOTRACE FTRACE_LOCAL
+#define FTRACE_NO_LANDING_PAD
 #endif
+#define FTRACE_NAKED                                                               \
+    __attribute__((naked, noinline)) FTRACE_NO_INSTRUMENTATION FTRACE_LOCAL        \
+        FTRACE_NO_LANDING_PAD
 
 #define FTRACE_SITE_SIZE "5"  // static_assert in entry_stub.hpp
 

@@ -1,16 +1,18 @@
 // Entry stubs: what the call at a site runs. One for each (C++ side, policy, vector width).
 //
 //                  on entry             in the stub's frame
-//                                        rbp + 24   return address of the traced function    <- regs.sp
-//     rsp + 0      site + 5              rbp + 16   site + 5                                  = regs.ip
-//                                        rbp + 8    context: the list of ops, pushed by the first instruction
-//                                        rbp + 0    the program's rbp
-//                                        rbp - 8    rax; status flags; (SAVE_REGS) rflags
-//                                        rsp        saved_registers, at a 64-byte boundary
+//                                        rbp + 24   return address of the traced function    <-
+//                                        regs.sp
+//     rsp + 0      site + 5              rbp + 16   site + 5                                  =
+//     regs.ip
+//                                        rbp + 8    context: the list of ops, pushed by the first
+//                                        instruction rbp + 0    the program's rbp rbp - 8    rax;
+//                                        status flags; (SAVE_REGS) rflags rsp saved_registers, at a
+//                                        64-byte boundary
 //
-// In:        the traced function's arguments and its caller's registers, untouched; any stack alignment
-// Calls:     Owner::callee(site, parent_ip, context, regs), in C++
-// Clobbers:  nothing: every register and status flag comes back as it was, or as the callback left it in
+// In:        the traced function's arguments and its caller's registers, untouched; any stack
+// alignment Calls:     Owner::callee(site, parent_ip, context, regs), in C++ Clobbers:  nothing:
+// every register and status flag comes back as it was, or as the callback left it in
 //            regs, except rsp and what the policy did not save and C++ preserves
 // Leaves to: regs.ip
 // CFI:       right at every instruction; the caller of the stub is the traced function at site + 5
@@ -27,16 +29,19 @@ namespace ftrace::inline v0::arch {
 /// What a stub saves of the general registers: see registers.hpp, saved_registers.
 enum class saved_set : std::uint8_t { arguments, all };
 
-/// A stub has two entries. A site calls the first, which pushes the stub's own context; a veneer has pushed another one
-/// and jumps behind that instruction.
+/// A stub has two entries. A site calls the first, which pushes the stub's own context; a veneer
+/// has pushed another one and jumps behind that instruction.
 inline constexpr std::uintptr_t own_context_size = sizeof(push_indirect_insn);
 
 #define FTRACE_OWN_CONTEXT_SIZE "6"
 static_assert(FTRACE_OWN_CONTEXT_SIZE[0] - '0' == own_context_size);
 static_assert(FTRACE_SITE_SIZE[0] - '0' == site_size);
 
-/// `Owner` names what a stub is for: `Owner::callee`, the C++ function it calls, and `Owner::context`, the pointer
-/// that its first instruction pushes.
+/// A stub: not to be called, only to be written into text.
+typedef void (*stub_function)() FTRACE_NO_LANDING_PAD;
+
+/// `Owner` names what a stub is for: `Owner::callee`, the C++ function it calls, and
+/// `Owner::context`, the pointer that its first instruction pushes.
 template <class Owner, saved_set Set, vector_width Width>
 struct entry_stub;
 
