@@ -75,9 +75,12 @@ inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
         static_cast<std::int32_t>(static_cast<std::int64_t>(target - (site + site_size))));
 }
 
-[[nodiscard]] FTRACE_NOTRACE inline site_bytes read_site(std::uintptr_t site) noexcept {
+/// Not memcpy, which sanitizers replace by one that wants shadow memory for text.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline site_bytes read_site(std::uintptr_t site) noexcept {
     site_bytes bytes;
-    std::memcpy(bytes.byte, reinterpret_cast<const void*>(site), site_size);
+    for (std::size_t i = 0; i < site_size; ++i)
+        bytes.byte[i] =
+            __atomic_load_n(reinterpret_cast<const std::uint8_t*>(site + i), __ATOMIC_RELAXED);
     return bytes;
 }
 

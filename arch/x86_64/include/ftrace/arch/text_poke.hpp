@@ -64,22 +64,25 @@ struct nop_run {
 // other bytes change only while nobody can decode past the int3. A thread that stands between gcc's
 // five nops is moved out between 1 and 2: patch/evacuation.hpp.
 
-FTRACE_NOTRACE inline void write_byte(std::uintptr_t at, std::uint8_t byte) noexcept {
+// Not FTRACE_NOTRACE only: ThreadSanitizer keeps no shadow for text.
+FTRACE_NO_INSTRUMENTATION inline void write_byte(std::uintptr_t at, std::uint8_t byte) noexcept {
     __atomic_store_n(reinterpret_cast<std::uint8_t*>(at), byte, __ATOMIC_RELEASE);
 }
 /// Step 1.
-FTRACE_NOTRACE inline void poke_trap(const text_edit& edit) noexcept {
+FTRACE_NO_INSTRUMENTATION inline void poke_trap(const text_edit& edit) noexcept {
     write_byte(edit.site, int3_opcode);
 }
 /// Step 2. No call of memcpy: the program's libc may be what is patched.
-FTRACE_NOTRACE inline void poke_tail(const text_edit& edit, const site_bytes& bytes) noexcept {
+FTRACE_NO_INSTRUMENTATION inline void poke_tail(const text_edit& edit,
+                                                const site_bytes& bytes) noexcept {
     for (std::size_t i = 1; i < site_size; ++i) write_byte(edit.site + i, bytes.byte[i]);
     constexpr std::uint8_t one_byte_nop = 0x90;
     for (std::uintptr_t at = edit.site + site_size; at < edit.end(); ++at)
         write_byte(at, one_byte_nop);
 }
 /// Step 3.
-FTRACE_NOTRACE inline void poke_head(const text_edit& edit, const site_bytes& bytes) noexcept {
+FTRACE_NO_INSTRUMENTATION inline void poke_head(const text_edit& edit,
+                                                const site_bytes& bytes) noexcept {
     write_byte(edit.site, bytes.byte[0]);
 }
 
