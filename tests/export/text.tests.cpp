@@ -338,3 +338,36 @@ TEST_CASE("text: arguments stand in the parentheses", "[export]") {
     options.names.arguments = false;
     CHECK(to_text(trace, options).find("ns::parse <-main\n") != std::string::npos);
 }
+
+TEST_CASE("text: the beginning alone", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, main_ip, 0), enter(1, hash_ip, 1), leave(1, hash_ip, 2, 250),
+                    leave(0, main_ip, 6, 6'000)};
+    trace.threads[0].lost_after = 3;
+    text_options options;
+    options.most_events = 2;
+    CHECK(graph(trace, options) ==
+          " 0)               |  main() {\n"
+          " 0)   0.250 us    |    hash<int>();\n");
+    trace.tracer = "function";
+    options.most_events = 1;
+    const std::string text = to_text(trace, options);
+    CHECK(text.substr(text.rfind("|         |\n") + 12) ==
+          "             app-1234    [000] .....     0.000000: main <-main\n");
+}
+
+TEST_CASE("text: long names can be cut to their last components", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.symbols[hash_ip] = "_ZN1a1bIN1c1dEE1eEv";  // a::b<c::d>::e()
+    trace.events = {enter(0, hash_ip, 0), leave(0, hash_ip, 1, 250), enter(0, main_ip, 2)};
+    text_options options;
+    options.names.components = 2;
+    CHECK(graph(trace, options) ==
+          " 0)   0.250 us    |  b<c::d>::e();\n"
+          " 0)               |  main() {\n");
+    options.names.templates = ftrace::template_arguments::collapsed;
+    options.names.components = 3;
+    CHECK(graph(trace, options) ==
+          " 0)   0.250 us    |  a::b<..>::e();\n"
+          " 0)               |  main() {\n");
+}

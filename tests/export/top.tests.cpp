@@ -97,3 +97,18 @@ TEST_CASE("top: a return whose call was overwritten counts", "[export]") {
             CHECK(f.self == 4'000);
         }
 }
+
+TEST_CASE("top: instances that look the same are one row", "[export]") {
+    trace_snapshot trace = sample();
+    trace.symbols = {{0x10, "_Z4hashIiEvT_"}, {0x20, "_Z4hashIdEvT_"}, {0x30, "_Z4pushv"}};
+    ftrace::top_options options;
+    options.name_width = 8;
+    CHECK(ftrace::top(trace, options).find("hash<dou") != std::string::npos);
+    options.names.templates = ftrace::template_arguments::hidden;
+    // 10, 2, 4 and 3 us: average 4.75, s^2 = (27.5625 + 7.5625 + 0.5625 + 3.0625) / 3
+    CHECK(ftrace::top(trace, options) ==
+          "  Function         Hit    Time            Avg             s^2\n"
+          "  --------         ---    ----            ---             ---\n"
+          "  hash               4    19.000 us       4.750 us        12.916 us   \n"
+          "  push               1    0.000 us        0.000 us        0.000 us    \n");
+}

@@ -98,7 +98,7 @@ TEST_CASE("tracer: function_graph shows calls, depths, results and what an excep
 TEST_CASE("tracer: max_graph_depth and set_graph_function limit what is followed", "[trace]") {
     ftrace::tracer tracer("function_graph", {.arguments = false});
     REQUIRE(tracer.set_filter("traced::*"));
-    REQUIRE(tracer.set_graph_function("traced::outer traced::fail*").value_or(0) == 2);
+    REQUIRE(tracer.set_graph_function("traced::outer; traced::fail*").value_or(0) == 2);
     REQUIRE(tracer.set_max_depth(2));
     REQUIRE(tracer.start());
     CHECK_FALSE(tracer.set_max_depth(1));

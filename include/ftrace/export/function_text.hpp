@@ -8,6 +8,7 @@
 #include <ftrace/export/text_options.hpp>
 #include <ftrace/trace/snapshot.hpp>
 
+#include <cstddef>
 #include <string>
 
 namespace ftrace::inline v0::detail {
@@ -42,7 +43,9 @@ FTRACE_NOTRACE inline void append_function(std::string& out, const trace_event& 
            static_cast<unsigned long long>(trace.events.size()),
            static_cast<unsigned long long>(trace.written), trace.cpus);
     out += options.irq_info ? header_with_flags : header_without_flags;
-    for (const trace_event& event : trace.events) {
+    const std::size_t count = shown_events(trace, options);
+    for (std::size_t i = 0; i < count; ++i) {
+        const trace_event& event = trace.events[i];
         if (event.kind == event_kind::graph_return) continue;
         const trace_thread& thread = trace.threads[event.thread];
         if (event.lost_before != 0) append_lost(out, event.cpu, event.lost_before);
@@ -54,7 +57,8 @@ FTRACE_NOTRACE inline void append_function(std::string& out, const trace_event& 
         append_function(out, event, names);
     }
     for (const trace_thread& thread : trace.threads)
-        if (thread.lost_after != 0) append_lost(out, thread.last_cpu, thread.lost_after);
+        if (count == trace.events.size() && thread.lost_after != 0)
+            append_lost(out, thread.last_cpu, thread.lost_after);
     return out;
 }
 

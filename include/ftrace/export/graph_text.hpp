@@ -42,17 +42,18 @@ public:
     [[nodiscard]] FTRACE_NOTRACE std::string print() {
         header();
         find_next();
+        const std::size_t count = shown_events(trace_, options_);
         if (options_.by_thread) {
             std::vector<std::vector<std::size_t>> rows(trace_.threads.size());
-            for (std::size_t i = 0; i < trace_.events.size(); ++i)
-                rows[trace_.events[i].thread].push_back(i);
+            for (std::size_t i = 0; i < count; ++i) rows[trace_.events[i].thread].push_back(i);
             for (const auto& row : rows)
                 for (const std::size_t i : row) event(i);
         } else {
-            for (std::size_t i = 0; i < trace_.events.size(); ++i) event(i);
+            for (std::size_t i = 0; i < count; ++i) event(i);
         }
         for (const trace_thread& thread : trace_.threads)
-            if (thread.lost_after != 0) append_lost(out_, thread.last_cpu, thread.lost_after);
+            if (count == trace_.events.size() && thread.lost_after != 0)
+                append_lost(out_, thread.last_cpu, thread.lost_after);
         return std::move(out_);
     }
 

@@ -27,6 +27,9 @@ enum class template_arguments : std::uint8_t {
 
 struct name_options {
     template_arguments templates = template_arguments::full;
+    /// How many components of a qualified name are shown, from its end: 2 of a::b::c::d gives c::d.
+    /// 0: all.
+    std::size_t components = 0;
     /// Replaced in every name, in this order, after the template arguments:
     /// {"nlohmann::json_abi_v3_11_2::", ""}.
     std::vector<std::pair<std::string, std::string>> replace;
@@ -97,6 +100,8 @@ private:
         if (options_.templates == template_arguments::collapsed)
             name = collapse_templates(name, "..");
         if (options_.templates == template_arguments::hidden) name = collapse_templates(name, "");
+        if (options_.components != 0)
+            name = std::string(last_components(name, options_.components));
         for (const auto& [from, to] : options_.replace)
             for (std::size_t at = from.empty() ? std::string::npos : name.find(from);
                  at != std::string::npos; at = name.find(from, at + to.size()))

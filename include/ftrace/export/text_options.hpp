@@ -2,12 +2,16 @@
 // (Documentation/trace/ftrace.rst), and their defaults.
 #pragma once
 
+#include <cstddef>
+#include <ftrace/core/config.hpp>
 #include <ftrace/export/names.hpp>
+#include <ftrace/trace/snapshot.hpp>
 
 namespace ftrace::inline v0 {
 
 struct text_options {
     name_options names;
+    std::size_t most_events = 0;  ///< only so many from the beginning; 0: all
 
     // function
     bool irq_info = true;  ///< the five columns of context flags; always "....." outside a kernel
@@ -28,4 +32,14 @@ struct text_options {
     bool by_thread = false;
 };
 
+namespace detail {
+
+/// How many of a trace's events are to be shown.
+[[nodiscard]] FTRACE_NOTRACE inline std::size_t shown_events(const trace_snapshot& trace,
+                                                             const text_options& options) {
+    const std::size_t all = trace.events.size();
+    return options.most_events == 0 || options.most_events > all ? all : options.most_events;
+}
+
+}  // namespace detail
 }  // namespace ftrace::inline v0

@@ -91,10 +91,40 @@ struct top_options {
     return out;
 }
 
+namespace detail {
+
+/// Where names are shortened, instances of one template look the same: they become one row, which
+/// has the address of the first.
+[[nodiscard]] FTRACE_NOTRACE inline std::vector<function_profile> merge_equal_names(
+    std::vector<function_profile> all, function_names& names, const name_options& options) {
+    if (options.templates == template_arguments::full && options.components == 0) return all;
+    std::map<std::string, std::size_t> rows;
+    std::vector<function_profile> out;
+    for (const function_profile& f : all) {
+        const auto [row, added] = rows.emplace(names.name(f.ip), out.size());
+        if (added) {
+            out.push_back(f);
+            continue;
+        }
+        function_profile& sum = out[row->second];
+        sum.hits += f.hits;
+        sum.returns += f.returns;
+        sum.time += f.time;
+        sum.self += f.self;
+        sum.squares += f.squares;
+    }
+    return out;
+}
+
+}  // namespace detail
+
 /// The functions with the most time, as the kernel's trace_stat/function table.
 [[nodiscard]] FTRACE_NOTRACE inline std::string top(const trace_snapshot& trace,
                                                     const top_options& options = {}) {
-    std::vector<function_profile> all = profile(trace);
+    name_options plain = options.names;
+    plain.arguments = false;
+    function_names names(trace, plain);
+    std::vector<function_profile> all = detail::merge_equal_names(profile(trace), names, plain);
     bool timed = false;
     for (const function_profile& f : all) timed |= f.returns != 0;
     const auto key = [&](const function_profile& f) FTRACE_NOTRACE {
@@ -106,9 +136,6 @@ struct top_options {
                   FTRACE_NOTRACE { return key(a) != key(b) ? key(a) > key(b) : a.ip < b.ip; });
     if (options.count != 0 && all.size() > options.count) all.resize(options.count);
 
-    name_options plain = options.names;
-    plain.arguments = false;
-    function_names names(trace, plain);
     const int width = options.name_width;
     std::string out;
     detail::append(out, "  %-*s         Hit", width, "Function");

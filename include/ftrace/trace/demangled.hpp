@@ -204,4 +204,17 @@ FTRACE_NOTRACE inline void split_head(std::string_view head, demangled_name& out
     return out;
 }
 
+/// The last `count` components of a qualified name.
+[[nodiscard]] FTRACE_NOTRACE inline std::string_view last_components(std::string_view name,
+                                                                     std::size_t count) {
+    std::string_view scope = name;
+    for (; count > 0; --count) {
+        demangled_name parts;
+        detail::split_head(scope, parts);
+        if (parts.scope.empty()) return name;
+        scope = parts.scope;
+    }
+    return name.substr(scope.size() + 2);
+}
+
 }  // namespace ftrace::inline v0
