@@ -13,6 +13,7 @@
 // Includes no text formatting; <ftrace/trace/...> and <ftrace/export/...> build tracers on this.
 #pragma once
 
+#include <ftrace/args/args.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/error.hpp>
 #include <ftrace/core/result.hpp>

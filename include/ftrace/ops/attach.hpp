@@ -158,7 +158,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
     const auto registered_before = [](const ftrace_ops& a, const ftrace_ops& b) FTRACE_NOTRACE {
         return ops_access::state(a)->registration < ops_access::state(b)->registration;
     };
-    registry.sites.find_widths(wanted);
+    registry.sites.read_names(wanted);
 
     std::vector<site_change> changes;
     set_index from[2] = {~set_index{0}, ~set_index{0}},

@@ -21,13 +21,18 @@
 namespace ftrace::inline v0 {
 namespace detail {
 
-/// Every site there is now.
-[[nodiscard]] FTRACE_NOTRACE inline site_list all_sites(const registry_state& registry) {
+/// Every site there is now, but the library's own.
+[[nodiscard]] FTRACE_NOTRACE inline site_list all_sites(registry_state& registry) {
     site_list sites;
     sites.reserve(registry.sites.size());
     for (const object_record& record : registry.sites.objects())
         for (site_index i = 0; i < record.count && !record.gone; ++i)
             sites.push_back(record.first + i);
+    registry.sites.read_names(sites);
+    std::size_t kept = 0;
+    for (const site_index i : sites)
+        if (!registry.sites[i].library_own) sites[kept++] = i;
+    sites.resize(kept);
     return sites;
 }
 
@@ -92,7 +97,7 @@ struct filter_list {
 };
 
 /// Applies the patterns of `text` to `list`; says how many functions they matched.
-FTRACE_NOTRACE inline result<std::size_t> apply_patterns(const registry_state& registry,
+FTRACE_NOTRACE inline result<std::size_t> apply_patterns(registry_state& registry,
                                                          std::string_view text, filter_list& list) {
     std::size_t matched = 0;
     result<void> outcome;
@@ -119,7 +124,7 @@ FTRACE_NOTRACE inline result<std::size_t> apply_patterns(const registry_state& r
     return matched;
 }
 
-[[nodiscard]] FTRACE_NOTRACE inline site_list wanted_sites(const registry_state& registry,
+[[nodiscard]] FTRACE_NOTRACE inline site_list wanted_sites(registry_state& registry,
                                                            const filter_list& filter,
                                                            const site_list& notrace) {
     return combine(filter.limits ? filter.sites : all_sites(registry), notrace, true);

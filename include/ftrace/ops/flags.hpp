@@ -22,9 +22,7 @@ enum save_policy : std::uint8_t {
 
 /// Flags of an ops; names and values are the kernel's (include/linux/ftrace.h).
 enum ops_flags : unsigned {
-    /// Has a meaning for dynamic ops only, as in the kernel; here every architecture saves
-    /// registers if asked, so it is
-    /// the same as the policy SAVE_REGS.
+    /// Here every architecture saves registers if asked, so it is the same as the policy SAVE_REGS.
     FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED = 1u << 3,
     /// Protect the callback: it is not called for functions that it (or another callback of this
     /// thread) calls. The
@@ -36,5 +34,15 @@ enum ops_flags : unsigned {
     /// ftrace::set_enabled(false) is refused while this ops is registered.
     FTRACE_OPS_FL_PERMANENT = 1u << 16,
 };
+
+namespace detail {
+
+/// What is saved for an ops of this policy and these flags.
+[[nodiscard]] FTRACE_NOTRACE constexpr save_policy policy_with(save_policy policy,
+                                                               unsigned flags) noexcept {
+    return (flags & FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED) != 0 ? SAVE_REGS : policy;
+}
+
+}  // namespace detail
 
 }  // namespace ftrace::inline v0

@@ -44,7 +44,7 @@ public:
                                                  unsigned flags = FTRACE_OPS_FL_RECURSION) noexcept
         : private_data(user_data),
           func_(callback),
-          policy_((flags & FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED) != 0 ? SAVE_REGS : policy),
+          policy_(detail::policy_with(policy, flags)),
           flags_(flags) {}
 
     template <class Callback>

@@ -21,13 +21,14 @@ namespace ftrace::inline v0 {
 /// the policy does not save is refused while compiling. `Flags`: ops_flags.
 template <auto Callback, save_policy Policy = ARGS, unsigned Flags = FTRACE_OPS_FL_RECURSION>
 class ops : public ftrace_ops {
-    static constexpr bool invocable = detail::accepts<Callback, detail::regs_of<Policy>> ||
-                                      (Policy == SAVE_REGS && detail::accepts<Callback, args_regs>);
+    static constexpr save_policy saved = detail::policy_with(Policy, Flags);
+    static constexpr bool invocable = detail::accepts<Callback, detail::regs_of<saved>> ||
+                                      (saved == SAVE_REGS && detail::accepts<Callback, args_regs>);
     static_assert(
-        invocable || Policy == SAVE_REGS || !detail::accepts<Callback, full_regs>,
+        invocable || saved == SAVE_REGS || !detail::accepts<Callback, full_regs>,
         "this callback takes full_regs&: only an ops with SAVE_REGS saves them. Write "
         "ops<callback, ftrace::SAVE_REGS>, or let the callback take ftrace_regs& or args_regs&");
-    static_assert(invocable || Policy == ARGS_INTEGER || !detail::accepts<Callback, integer_regs>,
+    static_assert(invocable || saved == ARGS_INTEGER || !detail::accepts<Callback, integer_regs>,
                   "this callback takes integer_regs&, which is what ops<callback, "
                   "ftrace::ARGS_INTEGER> gives");
     static_assert(invocable || detail::accepts<Callback, full_regs> ||
@@ -38,20 +39,19 @@ class ops : public ftrace_ops {
                   "ftrace::ftrace_regs&) noexcept`: this one has another signature");
     static_assert(!invocable ||
                       std::is_nothrow_invocable_v<decltype(Callback), unsigned long, unsigned long,
-                                                  ftrace_ops&, detail::regs_of<Policy>&> ||
+                                                  ftrace_ops&, detail::regs_of<saved>&> ||
                       std::is_nothrow_invocable_v<decltype(Callback), unsigned long, unsigned long,
                                                   ftrace_ops&, args_regs&>,
                   "an ftrace callback must be noexcept: there is nobody to catch between a "
                   "function and its caller");
-    static_assert(Policy != ARGS_INTEGER || !detail::accepts<Callback, ftrace_regs>,
+    static_assert(saved != ARGS_INTEGER || !detail::accepts<Callback, ftrace_regs>,
                   "an ARGS_INTEGER callback declares that it uses no vector registers: let it take "
                   "ftrace::integer_regs&, and mark it FTRACE_GENERAL_REGS_ONLY");
 
 public:
     constexpr FTRACE_NOTRACE ops() noexcept
-        : ftrace_ops(detail::erased<Callback, Policy>,
-                     (Flags & FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED) != 0 ? SAVE_REGS : Policy,
-                     Flags, detail::own_stubs_of<Callback, Policy, Flags>) {}
+        : ftrace_ops(detail::erased<Callback, saved>, saved, Flags,
+                     detail::own_stubs_of<Callback, saved, Flags>) {}
 };
 
 }  // namespace ftrace::inline v0

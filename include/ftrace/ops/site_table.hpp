@@ -8,6 +8,7 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/ops/stubs.hpp>
 #include <ftrace/sites/demangle.hpp>
+#include <ftrace/sites/library_names.hpp>
 #include <ftrace/sites/objects.hpp>
 #include <ftrace/sites/symbols.hpp>
 #include <ftrace/sites/vector_arguments.hpp>
@@ -28,6 +29,7 @@ struct site_record {
     std::int32_t call = 0;  ///< displacement of the call that stands there; 0: a nop
     std::uint16_t object;
     bool made_one_nop = false;  ///< it was written before: what stands there is ours
+    bool library_own = false;   ///< of this library, or a callback: for nobody's filter
     std::uint8_t width = unknown_width;
 
     static constexpr std::uint8_t unknown_width = 0xff;
@@ -94,9 +96,10 @@ public:
         return i < record.first + record.count && sites_[i].address == site ? i : no_site;
     }
 
-    /// Fills in how wide the vector registers are that the functions at `sites` may receive
-    /// arguments in. Their names tell; a function without one may take any.
-    FTRACE_NOTRACE void find_widths(const std::vector<site_index>& sites) {
+    /// Reads the names of the objects that `sites` are in, and what they tell: whether a function
+    /// is the library's own, and how wide the vector registers are that it may receive arguments
+    /// in. A function without a name may be anything.
+    FTRACE_NOTRACE void read_names(const std::vector<site_index>& sites) {
         std::vector<bool> wanted(objects_.size(), false);
         for (const site_index i : sites)
             if (sites_[i].width == site_record::unknown_width) wanted[sites_[i].object] = true;
@@ -104,15 +107,14 @@ public:
         for (std::size_t o = 0; o < objects_.size(); ++o) {
             if (!wanted[o] || objects_[o].gone) continue;
             const object_record& record = objects_[o];
-            if (widest == arch::vector_width::xmm) {
-                for (site_index i = 0; i < record.count; ++i) sites_[record.first + i].width = 0;
-                continue;
-            }
             site_index next = record.first;
             for_each_site_symbols(
                 record.object, all_sites(record), symbols_of(record.object),
-                [&](std::uintptr_t, std::span<const symbol_entry> names)
-                    FTRACE_NOTRACE { sites_[next++].width = width_of(names, widest); });
+                [&](std::uintptr_t, std::span<const symbol_entry> names) FTRACE_NOTRACE {
+                    site_record& site = sites_[next++];
+                    site.library_own = !names.empty() && is_library_own(names[0].linker_name());
+                    site.width = width_of(names, widest);
+                });
         }
     }
 

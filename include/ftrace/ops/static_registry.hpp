@@ -20,7 +20,7 @@ template <class Ops>
 struct ops_traits;
 template <auto Callback, save_policy Policy, unsigned Flags>
 struct ops_traits<ops<Callback, Policy, Flags>> {
-    static constexpr save_policy policy = Policy;
+    static constexpr save_policy policy = policy_with(Policy, Flags);
     static constexpr unsigned flags = Flags;
 
     /// One step of run_set(): no loop, no pointer to the callback.
@@ -32,7 +32,7 @@ struct ops_traits<ops<Callback, Policy, Flags>> {
         if ((Flags & FTRACE_OPS_FL_RECURSION) != 0 && !outermost)
             ++thread.missed;
         else
-            call<Callback, Policy>(ip, parent_ip, *op, regs);
+            call<Callback, policy>(ip, parent_ip, *op, regs);
     }
 };
 
