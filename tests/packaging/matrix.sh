@@ -18,12 +18,16 @@ if ! command -v "$compiler" > /dev/null; then
     exit "${FTRACE_REQUIRE_COMPILERS:-0}"
 fi
 
+# A second file, which has its own copies of the inline functions of the first.
+printf '#include <ftrace/ftrace.hpp>\n%s\n' 'std::string second(unsigned long n) { return std::string(n, 37) + std::string(n, 37); }' \
+    > "$work/second.cpp"
+
 build=("$compiler" -std=c++20 -Wall -Wextra -Werror -I "$top/include" -I "$top/arch/$(uname -m)/include"
     -fpatchable-function-entry=5)
 
 # report NAME LOG STATUS: one test case.
 report() {
-    local name=${1//\"/\'}
+    local name=${1//"$work/"/}
     if [ "$3" = 0 ]; then
         cases+=("<testcase name=\"$name\"/>")
     else
@@ -53,6 +57,8 @@ library() {
 
 for level in -O0 -O2 -O3 -Os; do program "$level"; done
 program -O2 -g
+program -O0 "$work/second.cpp"
+program -O2 "$work/second.cpp"
 program -O2 -fPIC
 program -O2 -fcf-protection
 program -O2 -fno-exceptions -fno-rtti
