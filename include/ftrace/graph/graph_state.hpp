@@ -17,8 +17,8 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_state.hpp>
+#include <ftrace/core/unwinders.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
-#include <ftrace/graph/unwinders.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <new>
 

@@ -6,9 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/veneer.hpp>
+#include <ftrace/arch/veneer_unwind.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/core/unwinders.hpp>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -40,7 +43,7 @@ public:
                     " for a veneer: the functions there cannot be traced from a stub farther away",
                 {},
                 begin};
-        pages_.push_back({code, 0});
+        pages_.push_back({code, 0, tell_unwinders(code)});
         return add(pages_.back(), context, target);
     }
 
@@ -48,6 +51,7 @@ private:
     struct page {
         std::uintptr_t code;
         std::size_t used;
+        const arch::veneer_unwind_section* unwind;  // what the unwinders were given; kept for ever
 
         [[nodiscard]] FTRACE_NOTRACE arch::veneer_data* data() const noexcept {
             return reinterpret_cast<arch::veneer_data*>(code + arch::veneer_page);
@@ -62,6 +66,13 @@ private:
         return arch::call_reaches(begin, code) && arch::call_reaches(end, code) &&
                arch::call_reaches(begin, code + arch::veneer_page) &&
                arch::call_reaches(end, code + arch::veneer_page);
+    }
+
+    /// Without memory for it the veneers work all the same, and backtraces end in them.
+    FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(std::uintptr_t code) {
+        const auto* const section = new (std::nothrow) arch::veneer_unwind_section(code);
+        if (section != nullptr) unwinder_registrar(*section).register_all();
+        return section;
     }
 
     /// Nobody calls the entry before its site is written, and that is ordered by

@@ -36,6 +36,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/arch/insn.hpp>
+#include <ftrace/arch/unwind_section.hpp>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
@@ -110,59 +111,21 @@ FTRACE_NOTRACE inline void write_return_trampolines(std::byte* code) noexcept {
     }
 }
 
-/// The .eh_frame section of all regions: CIE, FDE, and the zero that ends a section.
-class return_unwind_section {
+/// The .eh_frame section of all regions.
+class return_unwind_section : public unwind_section {
 public:
     FTRACE_NOTRACE return_unwind_section() noexcept {}
 
     /// Describes [begin, begin + size).
     FTRACE_NOTRACE void describe(std::uintptr_t begin, std::uintptr_t size) noexcept {
-        length_ = 0;
-        const std::size_t cie = open_entry(0);
-        byte(1);  // version
-        for (const char c : "zRS") byte(static_cast<unsigned>(c));
-        byte(1);     // code alignment
-        byte(0x78);  // data alignment: -8
-        byte(16);    // the return address's column
-        byte(1);     // size of the augmentation's data
-        byte(0x00);  // DW_EH_PE_absptr
+        const std::size_t cie = open_cie("zRS");
         describe_cfa();
         describe_return();
-        close_entry(cie);
-
-        fde_ = length_;
-        const std::size_t fde = open_entry(static_cast<std::uint32_t>(fde_ + 4));
-        word(begin);
-        word(size);
-        byte(0);  // size of the augmentation's data
-        close_entry(fde);
-        for (int i = 0; i < 4; ++i) byte(0);
+        close_cie(cie);
+        add_fde(begin, size);
     }
-    [[nodiscard]] FTRACE_NOTRACE const void* begin() const noexcept { return bytes_; }
-    [[nodiscard]] FTRACE_NOTRACE const void* fde() const noexcept { return bytes_ + fde_; }
 
 private:
-    // DWARF 5, tables 7.9 and 7.29.
-    enum : unsigned {
-        def_cfa_expression = 0x0f,
-        val_expression = 0x16,
-        op_deref = 0x06,
-        op_const2u = 0x0a,
-        op_const4u = 0x0c,
-        op_const1s = 0x09,
-        op_and = 0x1a,
-        op_minus = 0x1c,
-        op_plus = 0x22,
-        op_shl = 0x24,
-        op_shr = 0x25,
-        op_bra = 0x28,
-        op_le = 0x2c,
-        op_skip = 0x2f,
-        op_lit0 = 0x30,
-        op_breg_sp = 0x77,
-        op_breg_ip = 0x80,
-    };
-
     // CFA = rsp + ((where >> (ip % 32)) & 1) * 8
     FTRACE_NOTRACE void describe_cfa() noexcept {
         constexpr std::uint32_t where = 1u << pushed_at | 1u << called_at;
@@ -178,14 +141,14 @@ private:
     // return address = (ip % 32 <= 1 ? [ip - ip % 32 + code_size] : [CFA - 8]) - 1
     // The CFA is on the expression's stack from the start.
     FTRACE_NOTRACE void describe_return() noexcept {
-        byte(val_expression), byte(16);
+        byte(val_expression), byte(return_column);
         const std::size_t size = open_expression();
         push_offset_in_entry();
         byte(op_lit0 + return_region::entry_point), byte(op_le), byte(op_bra);
-        const std::size_t to_frame = length_;
+        const std::size_t to_frame = length();
         half(0);
         byte(op_lit0 + 8), byte(op_minus), byte(op_skip);
-        const std::size_t to_end = length_;
+        const std::size_t to_end = length();
         half(0);
         land(to_frame);
         byte(op_breg_ip), byte(0), byte(op_const1s);
@@ -199,38 +162,6 @@ private:
     FTRACE_NOTRACE void push_offset_in_entry() noexcept {
         byte(op_breg_ip), byte(0), byte(op_lit0 + return_region::entry_size - 1), byte(op_and);
     }
-
-    FTRACE_NOTRACE void byte(std::uintptr_t value) noexcept {
-        bytes_[length_++] = static_cast<std::uint8_t>(value);
-    }
-    FTRACE_NOTRACE void half(std::uint32_t value) noexcept { byte(value), byte(value >> 8); }
-    FTRACE_NOTRACE void quarter_word(std::uintptr_t value) noexcept {
-        for (int i = 0; i < 4; ++i) byte(value >> (8 * i));
-    }
-    FTRACE_NOTRACE void word(std::uintptr_t value) noexcept {
-        for (int i = 0; i < 8; ++i) byte(value >> (8 * i));
-    }
-    FTRACE_NOTRACE std::size_t open_entry(std::uint32_t id) noexcept {
-        const std::size_t at = length_;
-        quarter_word(0), quarter_word(id);
-        return at;
-    }
-    FTRACE_NOTRACE void close_entry(std::size_t at) noexcept {
-        while (length_ % 8 != 4) byte(0);  // DW_CFA_nop; the length itself is not counted
-        put(at, length_ - at - 4, 4);
-    }
-    FTRACE_NOTRACE std::size_t open_expression() noexcept { return byte(0), length_ - 1; }
-    FTRACE_NOTRACE void close_expression(std::size_t at) noexcept { put(at, length_ - at - 1, 1); }
-    // A branch counts from behind its two-byte operand.
-    FTRACE_NOTRACE void land(std::size_t branch) noexcept { put(branch, length_ - branch - 2, 2); }
-    FTRACE_NOTRACE void put(std::size_t at, std::size_t value, int size) noexcept {
-        for (int i = 0; i < size; ++i)
-            bytes_[at + std::size_t(i)] = static_cast<std::uint8_t>(value >> (8 * i));
-    }
-
-    alignas(8) std::uint8_t bytes_[160]{};
-    std::size_t length_ = 0;
-    std::size_t fde_ = 0;
 };
 
 }  // namespace ftrace::inline v0::arch

@@ -3,7 +3,7 @@
 
 #include <dlfcn.h>
 
-#include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/arch/unwind_section.hpp>
 #include <ftrace/core/config.hpp>
 
 // libgcc's takes an .eh_frame section; LLVM's libunwind has the name too, and takes one FDE.
@@ -25,7 +25,7 @@ static __typeof__(::dlerror) weak_library_error __attribute__((weakref("dlerror"
 /// Registers a section with each unwinder once.
 class unwinder_registrar {
 public:
-    FTRACE_NOTRACE explicit unwinder_registrar(const arch::return_unwind_section& section) noexcept
+    FTRACE_NOTRACE explicit unwinder_registrar(const arch::unwind_section& section) noexcept
         : section_(section) {}
 
     /// The unwinders this object was linked with, and the shared ones. glibc's backtrace() loads
@@ -77,7 +77,7 @@ private:
         return !known || mine.dli_fbase == other.dli_fbase;
     }
 
-    const arch::return_unwind_section& section_;
+    const arch::unwind_section& section_;
     add_fde llvm_ = nullptr;
     add_section libgcc_[2]{};  // linked in statically, and shared
 };
