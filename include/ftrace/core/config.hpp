@@ -32,10 +32,10 @@
     FTRACE_NOTRACE __attribute__((no_stack_protector, disable_sanitizer_instrumentation, \
                                   xray_never_instrument))
 #else
-#define FTRACE_NO_INSTRUMENTATION                                                                 \
-    FTRACE_NOTRACE                                                                                \
-        __attribute__((no_stack_protector, no_sanitize("address", "thread", "undefined", "leak"), \
-                       no_sanitize_coverage))
+#define FTRACE_NO_INSTRUMENTATION                                                             \
+    FTRACE_NOTRACE                                                                            \
+    __attribute__((no_stack_protector, no_sanitize("address", "thread", "undefined", "leak"), \
+                   no_sanitize_coverage))
 #endif
 
 /// Compiles a function without vector and floating-point registers: what a callback of an

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <elf.h>
-#include <errno.h>
 #include <link.h>
 
 #include <cstddef>
@@ -28,8 +27,6 @@ struct graph_state;     // graph/graph_state.hpp
 /// What all objects of the process share. Never freed.
 struct process_state {
     thread_pool threads;
-    std::ptrdiff_t errno_offset =
-        reinterpret_cast<char*>(&errno) - static_cast<char*>(__builtin_thread_pointer());
     recursive_lock lock;             ///< serialises all that changes text, filters and lists of ops
     std::uint64_t grace_period = 1;  ///< counted up by each wait of core/quiescence.hpp
     text_state* text = nullptr;
@@ -54,8 +51,7 @@ __attribute__((visibility("hidden"), used)) inline constinit process_state* proc
     "ftrace_v0_process_slot") = nullptr;
 
 /// The state, if this object has met it already.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY inline process_state*
-shared_state() noexcept {
+[[nodiscard]] FTRACE_STUB_INLINE process_state* shared_state() noexcept {
     return __atomic_load_n(&process_slot,
                            __ATOMIC_ACQUIRE);  // pairs with the releases in process()
 }

@@ -2,6 +2,7 @@
 // unregister can look at every thread without asking whether it still exists.
 #pragma once
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -15,20 +16,19 @@
 namespace ftrace::inline v0::detail {
 
 /// What the library knows of one thread. Only that thread, and signal handlers on it, write
-/// `section`, `missed` and `saved_errno`. No std::atomic: its functions cannot be inlined into code
-/// without vector registers.
+/// `section` and `missed`. No std::atomic: its functions cannot be inlined into code without vector
+/// registers.
 struct alignas(64) thread_state {
     /// 0: the thread is in no callback. Else the grace period in which its outermost callback
     /// began.
     std::uint64_t section;
-    std::uint64_t
-        missed;       ///< callbacks that were not called, because one was running on this thread
-    int saved_errno;  ///< the program's, while the outermost callback runs
-    pid_t tid;        ///< 0: the slot is free
-    std::uint64_t generation;              ///< rises when the slot passes to another thread
-    pthread_t self;                        ///< tells a thread from a later one with the same tid
-    void* graph;                           ///< owned by graph/
-    void* trace;                           ///< owned by trace/
+    int* program_errno;        ///< the thread's errno, to be kept across callbacks
+    std::uint64_t missed;      ///< callbacks not called, because one was running on this thread
+    std::uint64_t generation;  ///< rises when the slot passes to another thread
+    pthread_t self;            ///< tells a thread from a later one with the same tid
+    void* graph;               ///< owned by graph/
+    void* trace;               ///< owned by trace/
+    pid_t tid;                 ///< 0: the slot is free
     alignas(16) std::byte x87_result[16];  ///< a long double on its way to st0
 };
 static_assert(sizeof(thread_state) == 128);
@@ -65,6 +65,7 @@ public:
         if (slot == nullptr && release_dead() > 0) slot = take_free(me);
         if (slot != nullptr && slot->self != self) {
             slot->self = self;
+            slot->program_errno = &errno;
             ++slot->generation;
         }
         return slot;

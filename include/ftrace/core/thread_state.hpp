@@ -34,12 +34,6 @@ claim_thread() noexcept {
     return __builtin_expect(mine != nullptr, 1) ? mine : claim_thread();
 }
 
-/// errno without a call: it lies at the same distance from every thread's thread pointer.
-[[nodiscard]] FTRACE_STUB_INLINE int& program_errno() noexcept {
-    return *reinterpret_cast<int*>(static_cast<char*>(__builtin_thread_pointer()) +
-                                   shared_state()->errno_offset);
-}
-
 /// Whether a callback is running on this thread.
 [[nodiscard]] FTRACE_STUB_INLINE bool in_section(const thread_state& thread) noexcept {
     return __atomic_load_n(&thread.section, __ATOMIC_RELAXED) != 0;

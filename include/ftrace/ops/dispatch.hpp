@@ -83,9 +83,9 @@ FTRACE_STUB_INLINE void run_one(unsigned long ip, unsigned long parent_ip, ftrac
     if (outermost) enter_section(*thread);
     ftrace_ops* const op = load_entry(entry);
     if (__builtin_expect(op != nullptr, 1)) {
-        const int saved = program_errno();
+        const int saved = *thread->program_errno;
         call<Callback, Policy>(ip, parent_ip, *op, regs);
-        program_errno() = saved;
+        *thread->program_errno = saved;
     }
     if (outermost) leave_section(*thread);
 }
@@ -97,7 +97,7 @@ FTRACE_STUB_INLINE void run_list(unsigned long ip, unsigned long parent_ip, ops_
     if (__builtin_expect(thread == nullptr, 0)) return;
     const bool outermost = !in_section(*thread);
     if (outermost) enter_section(*thread);
-    const int saved = program_errno();
+    const int saved = *thread->program_errno;
     for (std::size_t i = 0; i < list.count; ++i) {
         ftrace_ops* const op = load_entry(list.entries() + i);
         if (op == nullptr) continue;
@@ -106,7 +106,7 @@ FTRACE_STUB_INLINE void run_list(unsigned long ip, unsigned long parent_ip, ops_
         else
             ops_access::func (*op)(ip, parent_ip, *op, regs);
     }
-    program_errno() = saved;
+    *thread->program_errno = saved;
     if (outermost) leave_section(*thread);
 }
 

@@ -44,9 +44,9 @@ FTRACE_STUB_INLINE void run_set(unsigned long ip, unsigned long parent_ip,
     if (__builtin_expect(thread == nullptr, 0)) return;
     const bool outermost = !in_section(*thread);
     if (outermost) enter_section(*thread);
-    const int saved = program_errno();
+    const int saved = *thread->program_errno;
     (ops_traits<Ops>::step(ip, parent_ip, entries++, regs, *thread, outermost), ...);
-    program_errno() = saved;
+    *thread->program_errno = saved;
     if (outermost) leave_section(*thread);
 }
 
