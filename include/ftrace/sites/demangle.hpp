@@ -21,8 +21,9 @@ public:
     demangler& operator=(const demangler&) = delete;
     FTRACE_NOTRACE ~demangler() { std::free(output_); }
 
-    /// The demangled name; a name that is not mangled comes back as it is. The answer is valid
-    /// until the next call, and as long as `linker_name` is.
+    /// The demangled name; a name that is not mangled comes back as it is, and so does one of more
+    /// than 1024 letters, which libstdc++ refuses. The answer is valid until the next call, and as
+    /// long as `linker_name` is.
     [[nodiscard]] FTRACE_NOTRACE std::string_view operator()(std::string_view linker_name) {
         // Anything else would be taken for a mangled type: "f" is float.
         if (!linker_name.starts_with("_Z")) return linker_name;

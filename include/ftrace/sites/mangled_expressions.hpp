@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/mangled_walk.hpp>
+#include <string_view>
 
 namespace ftrace::inline v0::detail {
 
@@ -25,8 +26,7 @@ inline void mangled_walk::expression() noexcept {
         return function_parameter();
     if (take("rq")) return requirements();
     if (take("rQ")) {
-        parameters();
-        expect("_");
+        while (!failed_ && !take("_")) type();
         return requirements();
     }
     if (take("u")) {  // a vendor's
@@ -105,7 +105,16 @@ inline void mangled_walk::unresolved_name() noexcept {
         type();
         while (!ends()) simple_id();
     } else if (is_digit(peek())) {
-        while (!ends()) simple_id();
+        // Scopes and E; gcc writes a single type, without E.
+        const std::string_view before = rest_;
+        const std::size_t entities = entities_;
+        while (is_digit(peek())) simple_id();
+        if (!take("E")) {
+            if (failed_) return;
+            rest_ = before;
+            entities_ = entities;
+            type();
+        }
     } else {
         type();
     }
@@ -126,6 +135,8 @@ inline void mangled_walk::base_unresolved_name() noexcept {
             simple_id();
         else
             type();
+    } else if (take("co")) {  // gcc's form of dn
+        type();
     } else {
         simple_id();
     }

@@ -38,7 +38,8 @@ inline mangled_entity mangled_walk::type() noexcept {
     case 'D': return type_of_d();
     case 'F': function_type(); return add({});
     case 'A': array_type(); return add({});
-    case 'U':  // a vendor's qualifier
+    case 'U':  // a vendor's qualifier, or a closure's name
+        if (!is_digit(peek(1))) return named_type();
         skip(1);
         source_name();
         if (peek() == 'I') template_arguments(nullptr);
@@ -97,7 +98,12 @@ inline void mangled_walk::array_type() noexcept {
 
 /// The types that begin with D.
 inline mangled_entity mangled_walk::type_of_d() noexcept {
+    constexpr std::string_view builtin = "defhinsu";
     const char kind = peek(1);
+    if (kind != '\0' && builtin.find(kind) != std::string_view::npos) {
+        skip(2);
+        return of_width(arch::scalar_width);
+    }
     switch (kind) {
     case 'o':
     case 'O':
@@ -118,14 +124,6 @@ inline mangled_entity mangled_walk::type_of_d() noexcept {
         return add(pattern);
     }
     case 'v': return add(vector_type());
-    case 'd':
-    case 'e':
-    case 'f':
-    case 'h':
-    case 'i':
-    case 's':
-    case 'u':
-    case 'n': skip(2); return of_width(arch::scalar_width);
     case 'a':
     case 'c': skip(2); return {};  // auto, decltype(auto)
     case 'F':                      // DF16_, DF32x, DF16b

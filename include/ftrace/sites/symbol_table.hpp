@@ -53,11 +53,11 @@ struct symbol_entry {
     return ~sum;
 }
 
-/// Opens the file that holds the symbols `strip` took from `file`: by build-id under
-/// /usr/lib/debug, then by .gnu_debuglink beside the file, in .debug, and under /usr/lib/debug.
+/// Opens the file that holds the symbols `strip` took from `file`, which lies at `path`: by
+/// build-id under `root`, then by .gnu_debuglink beside the file, in .debug, and under `root`.
 [[nodiscard]] FTRACE_NOTRACE inline elf_file open_debug_file(const elf_file& file,
-                                                             std::string_view path) {
-    const std::string root = "/usr/lib/debug";
+                                                             std::string_view path,
+                                                             const std::string& root) {
     const byte_view id = file.build_id();
     if (id.size() >= 2) {
         std::string name = root + "/.build-id/";
@@ -94,7 +94,7 @@ public:
     /// .dynsym. `path` is where `file` lies, to look beside it.
     FTRACE_NOTRACE symbol_table(elf_file file, std::string_view path) : file_(std::move(file)) {
         if (!file_.valid() || read(file_, SHT_SYMTAB)) return;
-        elf_file debug = open_debug_file(file_, path);
+        elf_file debug = open_debug_file(file_, path, "/usr/lib/debug");
         if (debug.valid() && read(debug, SHT_SYMTAB))
             file_ = std::move(debug);
         else

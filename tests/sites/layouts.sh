@@ -1,0 +1,87 @@
+#!/bin/bash
+# Where compilers, linkers and their flags put nops, and whether the sites are found there.
+#
+#     layouts.sh COMPILER TOP
+set -u
+compiler=$1
+top=$2
+here=$top/tests/sites
+arch=$(cd "$top"/arch/*/include && pwd) || exit
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/layouts.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+status=0 checked=0
+
+if ! command -v "$compiler" > /dev/null; then
+    echo "No $compiler here: not tested"
+    exit "${FTRACE_REQUIRE_COMPILERS:-0}"
+fi
+
+fail() {
+    echo "FAILED: $compiler, $*"
+    status=1
+}
+
+# check EXPECTED COMPILE_FLAGS LINK_FLAGS: subject and check in one program.
+check() {
+    "$compiler" -std=c++20 $2 -c "$here/layout_subject.cpp" -o "$work/subject.o" &&
+        "$compiler" -std=c++20 $3 "$work/check.o" "$work/subject.o" -o "$work/check" || { fail "build $*"; return; }
+    "$work/check" "$1" || fail "$1 with [$2] [$3]"
+    checked=$((checked + 1))
+}
+
+# library EXPECTED COMPILE_FLAGS LINK_FLAGS: the subject in a shared object.
+library() {
+    "$compiler" -std=c++20 $2 -fPIC -shared $3 "$here/layout_subject.cpp" -o "$work/libsubject.so" ||
+        { fail "build $*"; return; }
+    "$work/check_library" "$1" "$work/libsubject.so" || fail "$1 with library [$2] [$3]"
+    checked=$((checked + 1))
+}
+
+common="-std=c++20 -O1 -I $top/include -I $arch -c $here/layout_check.cpp"
+"$compiler" $common -fPIE -o "$work/check.o" &&
+    "$compiler" $common -fPIE -DLAYOUT_LIBRARY -o "$work/check_library.o" &&
+    "$compiler" "$work/check_library.o" -ldl -o "$work/check_library" || exit
+
+entry=-fpatchable-function-entry
+for protection in -fcf-protection=none -fcf-protection=full; do
+    for layout in 5 5,0 7,2 10,5 8,3 21,16; do
+        for level in -O0 -O2 -Os; do check sites "$entry=$layout $protection $level" ""; done
+    done
+    for layout in 5,5 3 4 7,3 1,0; do check short "$entry=$layout $protection -O2" ""; done
+    for layout in 6 7 8 9 10 13 14 15 16; do check sites "$entry=$layout $protection -O2" ""; done
+    library sites "$entry=5 $protection -O2" ""
+    library sites "$entry=10,5 $protection -O2" ""
+    library short "$entry=5,5 $protection -O2" ""
+    library sites "$entry=5 $protection -O2" -s
+done
+library none "-O2" ""
+
+for link in -static -static-pie "-no-pie" "-Wl,--gc-sections" "-Wl,-z,noseparate-code" "-s" "-fuse-ld=gold" \
+    "-Wl,-z,pack-relative-relocs" "-Wl,-z,now,-z,relro"; do
+    check sites "$entry=5 -O2 -fPIE -ffunction-sections" "$link"
+    check sites "$entry=7,2 -O2 -fPIE -ffunction-sections -fcf-protection" "$link"
+done
+check sites "$entry=5 -O2 -fPIE -ffunction-sections" "-fuse-ld=lld -Wl,--gc-sections"
+check sites "$entry=5 -O2 -fPIE" "-fuse-ld=lld -Wl,--pack-dyn-relocs=relr"
+check sites "$entry=5 -O2 -flto -fPIE" "-O2 -flto $entry=5"
+# Without unwind tables function starts are known from symbols alone.
+check sites "$entry=10,5 -O2 -fno-asynchronous-unwind-tables -fno-exceptions" ""
+check sites "$entry=5 -O2 -fno-asynchronous-unwind-tables -fno-exceptions" ""
+if [ "$compiler" = g++ ]; then
+    fentry="-pg -mfentry -mnop-mcount -mrecord-mcount -fno-pie"
+    check sites "$fentry -O2" -no-pie
+    check sites "$fentry -O2 -fcf-protection" -static
+fi
+
+# An object without section headers has no sites that could be found, and does no harm.
+"$compiler" -std=c++20 $entry=5 -O2 -fPIC -shared "$here/layout_subject.cpp" -o "$work/libbare.so" &&
+    python3 - "$work/libbare.so" << 'END' && "$work/check_library" none "$work/libbare.so" || fail "no section headers"
+import struct, sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(40)
+    file.write(struct.pack("<Q", 0))
+    file.seek(60)
+    file.write(struct.pack("<HH", 0, 0))
+END
+echo "$compiler: $checked layouts checked"
+exit $status

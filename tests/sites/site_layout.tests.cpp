@@ -1,0 +1,142 @@
+#include <sys/mman.h>
+
+#include <catch2/catch_all.hpp>
+#include <cstring>
+#include <ftrace/arch/site_layout.hpp>
+#include <vector>
+
+using bytes = std::vector<unsigned char>;
+namespace arch = ftrace::arch;
+
+namespace {
+
+std::size_t length_of(const bytes& code) { return arch::nop_length(code.data(), code.size()); }
+
+arch::entry_site find(const bytes& code, std::size_t entry, std::size_t start_plus_one) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(code.data());
+    const std::uintptr_t start = start_plus_one == 0 ? 0 : begin + start_plus_one - 1;
+    arch::entry_site found = arch::find_site(begin + entry, start, begin + code.size());
+    found.address -= begin;
+    return found;
+}
+
+bytes joined(std::initializer_list<bytes> parts) {
+    bytes all;
+    for (const bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+}
+
+const bytes endbr = {0xf3, 0x0f, 0x1e, 0xfa};
+const bytes clang5 = {0x0f, 0x1f, 0x44, 0x00, 0x08};
+const bytes ret = {0xc3};
+const bytes body = {0x8d, 0x44, 0x3f, 0x01, 0xc3};  // lea 1(%rdi,%rdi),%eax; ret
+
+// SDM volume 2, NOP: the recommended forms, and LLVM's of ten bytes and more.
+const bytes nops[] = {
+    {0x90},
+    {0x66, 0x90},
+    {0x0f, 0x1f, 0x00},
+    {0x0f, 0x1f, 0x40, 0x00},
+    {0x0f, 0x1f, 0x44, 0x00, 0x00},
+    {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00},
+    {0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00},
+    {0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+    {0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+    {0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00},
+    {0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00},
+    {0x66, 0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00},
+    {0x66, 0x66, 0x66, 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00},
+    {0x66, 0x66, 0x66, 0x66, 0x2e, 0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00},
+    {0x66, 0x66, 0x66, 0x66, 0x66, 0x2e, 0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00},
+};
+
+}  // namespace
+
+TEST_CASE("site layout: the length of every form of nop", "[sites]") {
+    for (std::size_t i = 0; i < std::size(nops); ++i) {
+        REQUIRE(nops[i].size() == i + 1);
+        CHECK(length_of(nops[i]) == i + 1);
+        CHECK(length_of(joined({nops[i], body})) == i + 1);
+        // Cut short, it is none.
+        for (std::size_t cut = 0; cut < i; ++cut) CHECK(arch::nop_length(nops[i].data(), cut) == 0);
+    }
+    CHECK(length_of({0x0f, 0x1f, 0x04, 0x25, 0x00, 0x00, 0x00, 0x00}) == 8);  // nopl 0
+    CHECK(length_of({0x0f, 0x1f, 0x05, 0x00, 0x00, 0x00, 0x00}) == 7);        // nopl 0(%rip)
+    CHECK(length_of({0x0f, 0x1f, 0xc0}) == 3);                                // nop %eax
+}
+
+TEST_CASE("site layout: what is no nop", "[sites]") {
+    for (const bytes& code :
+         {bytes{0xf3, 0x90}, endbr, body, ret, bytes{0x0f, 0x1f, 0x48, 0x00},
+          bytes{0x0f, 0x1e, 0x40, 0x00}, bytes{0x66}, bytes{}, bytes{0xcc}, bytes{0x87, 0xc0}})
+        CHECK(length_of(code) == 0);
+}
+
+TEST_CASE("site layout: a site is behind endbr64 and behind nops in front of the function",
+          "[sites]") {
+    const bytes five(5, 0x90), two(2, 0x90), ten(10, 0x90);
+    using kind = arch::entry_kind;
+    const auto at = [](std::size_t address, kind what) { return std::pair{address, what}; };
+    const auto found = [](const bytes& code, std::size_t entry, std::size_t start) {
+        const arch::entry_site site = find(code, entry, start);
+        return std::pair{static_cast<std::size_t>(site.address), site.kind};
+    };
+    CHECK(found(joined({five, body}), 0, 0) == at(0, kind::site));
+    CHECK(found(joined({clang5, body}), 0, 1) == at(0, kind::site));
+    CHECK(found(joined({endbr, five, body}), 4, 1) == at(4, kind::site));
+    CHECK(found(joined({endbr, five, body}), 0, 0) ==
+          at(4, kind::site));  // an entry at the endbr64
+    CHECK(found(joined({two, five, body}), 0, 3) == at(2, kind::site));
+    CHECK(found(joined({two, endbr, clang5, body}), 0, 3) == at(6, kind::site));
+    CHECK(found(joined({two, endbr, clang5, body}), 0, 0) == at(6, kind::site));
+    CHECK(found(joined({ten, body}), 0, 6) == at(5, kind::site));
+    CHECK(found(joined({ten, body}), 0, 1) == at(0, kind::site));
+    // Five in front, none at the entry.
+    CHECK(found(joined({five, body}), 0, 6).second == kind::none);
+    CHECK(found(joined({{0x90, 0x90, 0x90, 0x90}, body}), 0, 0).second == kind::too_short);
+    CHECK(found(joined({{0x0f, 0x1f, 0x00}, body}), 0, 0).second == kind::too_short);
+    CHECK(found(body, 0, 0).second == kind::none);
+    // The end of the text is never passed.
+    CHECK(found(bytes(4, 0x90), 0, 0).second == kind::too_short);
+    CHECK(found(bytes(5, 0x90), 0, 0) == at(0, kind::site));
+}
+
+TEST_CASE("site layout: a site that is patched already is recognised", "[sites]") {
+    for (const int first : {0xe8, 0xe9, 0xcc}) {
+        const bytes patched = {static_cast<unsigned char>(first), 0x10, 0x20, 0x30, 0x40};
+        CHECK(find(joined({patched, body}), 0, 1).kind == arch::entry_kind::site);
+        CHECK(find(joined({endbr, patched, body}), 4, 1).kind == arch::entry_kind::site);
+    }
+    // Behind nops in front of a function a call may be the function's own.
+    const bytes call = {0xe8, 0x10, 0x20, 0x30, 0x40};
+    CHECK(find(joined({bytes(5, 0x90), call, ret}), 0, 6).kind == arch::entry_kind::none);
+}
+
+TEST_CASE("site layout: a wide nop is split under whoever runs it", "[sites]") {
+    void* const page =
+        mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) SKIP("no page that is writable and executable here");
+    auto* const code = static_cast<unsigned char*>(page);
+    for (std::size_t length = 6; length <= 15; ++length) {
+        const bytes wide = joined({nops[length - 1], body});
+        std::memcpy(code, wide.data(), wide.size());
+        const arch::nop_tail tail = arch::tail_of_nops(code, wide.size());
+        const bool standing = length >= 13;                // prefixes alone within the five bytes
+        const bool splittable = length <= 10 || standing;  // no opcode byte behind them
+        CHECK((tail.size == 0) == standing);
+        CHECK((arch::classify_nops(code, wide.size()) == arch::entry_kind::too_short) !=
+              splittable);
+        if (!splittable) continue;
+        const auto run = reinterpret_cast<int (*)(int)>(page);
+        CHECK(run(20) == 41);
+        arch::split_wide_nop(tail);
+        CHECK(run(20) == 41);  // still one wide nop
+        CHECK(arch::nop_length(code, wide.size()) == length);
+        std::memcpy(code, clang5.data(), clang5.size());
+        CHECK(run(20) == 41);  // five bytes, and what the split left
+        const unsigned char return_from_call[] = {0xe8, 0x00, 0x00, 0x00, 0x00};  // call the next
+        std::memcpy(code, return_from_call, sizeof return_from_call);
+        CHECK(std::memcmp(code + length, body.data(), body.size()) == 0);
+    }
+    munmap(page, 4096);
+}
