@@ -51,15 +51,25 @@ FTRACE_NOTRACE inline std::vector<std::string> other_threads() {
     return threads;
 }
 
-/// Returns when no thread stands between the nops of the batch's sites. The batch is published, its
-/// first bytes are int3, and every core has serialised. Error: busy, a thread did not answer within
-/// a second (it blocks SIGTRAP).
-FTRACE_NOTRACE inline result<void> evacuate(const edit_batch& batch) {
+/// Asks a thread where it is, by a SIGTRAP that carries `text`: no raise() of the program looks so.
+FTRACE_NOTRACE inline bool ask(text_state& text, pid_t thread) {
+    siginfo_t question = {};
+    question.si_code = SI_QUEUE;
+    question.si_pid = ::getpid();
+    question.si_uid = ::getuid();
+    question.si_value.sival_ptr = &text;
+    __atomic_store_n(&text.answered, 0, __ATOMIC_RELEASE);
+    return ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), thread, SIGTRAP, &question) == 0;
+}
+
+/// Returns when no thread stands between the nops of the published batch's sites, whose first bytes
+/// are int3, and every core has serialised. Error: busy, a thread did not answer within a second
+/// (it blocks SIGTRAP).
+FTRACE_NOTRACE inline result<void> evacuate(text_state& text) {
     for (const std::string& tid : other_threads()) {
-        if (!runs_user_code(tid.c_str())) continue;
-        const std::uint32_t answered = __atomic_load_n(&batch.evacuated, __ATOMIC_ACQUIRE);
-        if (::syscall(SYS_tgkill, ::getpid(), std::atoi(tid.c_str()), SIGTRAP) != 0) continue;
-        for (unsigned tries = 0; __atomic_load_n(&batch.evacuated, __ATOMIC_ACQUIRE) == answered;
+        const pid_t thread = std::atoi(tid.c_str());
+        if (!runs_user_code(tid.c_str()) || !ask(text, thread)) continue;
+        for (unsigned tries = 0; __atomic_load_n(&text.answered, __ATOMIC_ACQUIRE) != thread;
              ++tries) {
             if (tries < 100) {
                 ::sched_yield();
@@ -71,8 +81,8 @@ FTRACE_NOTRACE inline result<void> evacuate(const edit_batch& batch) {
                     errc::busy,
                     "thread " + tid +
                         " does not answer SIGTRAP, which is needed once before gcc's five nops "
-                        "become one: let it not block SIGTRAP, or register the ops before it "
-                        "starts. Nothing was changed"};
+                        "become one: let it not block SIGTRAP, or register the ops before "
+                        "it starts. Nothing was changed"};
             const timespec pause{0, 100'000};
             ::nanosleep(&pause, nullptr);
         }

@@ -16,7 +16,6 @@ namespace ftrace::inline v0::detail {
 struct edit_batch {
     const arch::text_edit* edits;
     std::size_t count;
-    std::uint32_t evacuated = 0;  ///< threads that answered (evacuation.hpp)
 
     /// The edit whose bytes contain `address`, or nullptr. Runs in a signal handler.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION const arch::text_edit* find(
@@ -37,6 +36,7 @@ struct edit_batch {
 struct text_state {
     edit_batch* active = nullptr;  ///< published before the first int3, taken back after the last
     std::uint32_t handlers = 0;    ///< threads inside the handler, which may hold `active`
+    pid_t answered = 0;            ///< the thread that answered evacuation.hpp last
     bool installed = false;        ///< our handler is in place, `previous` is what it chains to
     struct sigaction previous = {};
     struct sigaction ours = {};

@@ -82,8 +82,9 @@ private:
     std::size_t opened_ = 0;
 };
 
-/// Keeps signal handlers of the program from running on this thread in between. SIGTRAP gets through,
-/// even if the program blocked it: what this thread calls may be traced, and run into an int3.
+/// Keeps signal handlers of the program from running on this thread in between. SIGTRAP gets
+/// through, even if the program blocked it: what this thread calls may be traced, and run into an
+/// int3.
 class signals_blocked {
 public:
     FTRACE_NOTRACE signals_blocked() noexcept {
@@ -143,7 +144,7 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
     for (auto* edit = begin; edit != end; ++edit) arch::poke_trap(*edit);
     synchronize_cores();
     if (nops_to_leave && __libc_single_threaded == 0) {
-        if (auto left = evacuate(batch); !left) {
+        if (auto left = evacuate(*state); !left) {
             for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->before);
             synchronize_cores();
             return left;

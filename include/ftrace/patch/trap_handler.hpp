@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -41,14 +42,14 @@ FTRACE_NO_INSTRUMENTATION inline trap_meaning answer_trap(text_state& text, cons
                                                           ucontext_t& context) noexcept {
     // acquire: pairs with the release that published the batch.
     edit_batch* const batch = __atomic_load_n(&text.active, __ATOMIC_ACQUIRE);
-    if (info.si_code == SI_TKILL) {
-        if (batch == nullptr || info.si_pid != ::getpid()) return trap_meaning::foreign;
+    if (info.si_code == SI_QUEUE && info.si_value.sival_ptr == &text) {
         // Asked by evacuation.hpp whether it stands between the nops of a site: what is left of
-        // them does nothing.
+        // them does nothing. The question may come late, when nobody waits for the answer.
         const std::uintptr_t pc = arch::program_counter(context);
-        const arch::text_edit* const edit = batch->find(pc);
+        const arch::text_edit* const edit = batch == nullptr ? nullptr : batch->find(pc);
         if (edit != nullptr && pc != edit->site) arch::set_program_counter(context, edit->end());
-        __atomic_add_fetch(&batch->evacuated, 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&text.answered, static_cast<pid_t>(::syscall(SYS_gettid)),
+                         __ATOMIC_RELEASE);
         return trap_meaning::evacuated;
     }
     if (!arch::is_breakpoint(info)) return trap_meaning::foreign;
