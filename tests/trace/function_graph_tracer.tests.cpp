@@ -14,18 +14,24 @@ namespace traced {
 __attribute__((noinline)) int leaf(int n) { return n + 1; }
 __attribute__((noinline)) int middle(int n) { return leaf(n) + leaf(n + 1); }
 __attribute__((noinline)) int outer(int n) { return middle(n) * leaf(n); }
+// Three functions, since a compiler may make a loop of one that calls itself.
 __attribute__((noinline)) int thrower(int n) {
     if (n == 0) throw std::runtime_error("thrown on purpose");
-    return thrower(n - 1) + 1;
+    return n;
 }
+__attribute__((noinline)) int calls_thrower(int n) { return thrower(n - 1) + n; }
+__attribute__((noinline)) int calls_twice(int n) { return calls_thrower(n - 1) + n; }
 __attribute__((noinline)) int catcher() {
     try {
-        return thrower(2);
+        return calls_twice(2);
     } catch (const std::runtime_error&) {
         return leaf(6);
     }
 }
-__attribute__((noinline)) int failing() { return -5; }
+__attribute__((noinline)) int failing() {
+    volatile int result = -5;  // else callers know it and do not call
+    return result;
+}
 
 }  // namespace traced
 
@@ -71,12 +77,12 @@ TEST_CASE("tracer: function_graph shows calls, depths, results and what an excep
         "  D us|    traced::leaf(1); /* ret=0x2 */\n"
         "  D us|  } /* ret=0xa */\n"
         "              |  traced::catcher() {\n"
-        "              |    traced::thrower(2) {\n"
-        "              |      traced::thrower(1) {\n"
+        "              |    traced::calls_twice(2) {\n"
+        "              |      traced::calls_thrower(1) {\n"
         "              |        traced::thrower(0) {\n"
         "              |        } /* traced::thrower: no return */\n"
-        "              |      } /* traced::thrower: no return */\n"
-        "              |    } /* traced::thrower: no return */\n"
+        "              |      } /* traced::calls_thrower: no return */\n"
+        "              |    } /* traced::calls_twice: no return */\n"
         "  D us|    traced::leaf(6); /* ret=0x7 */\n"
         "  D us|  } /* ret=0x7 */\n"
         "  D us|  traced::failing(); /* ret=-5 */\n";
@@ -115,13 +121,13 @@ TEST_CASE("tracer: max_graph_depth and set_graph_function limit what is followed
 
     ftrace::tracer only_thrower("function_graph", {.arguments = false});
     REQUIRE(only_thrower.set_filter("traced::*"));
-    REQUIRE(only_thrower.set_graph_function("traced::thrower"));
+    REQUIRE(only_thrower.set_graph_function("traced::calls_twice"));
     REQUIRE(only_thrower.start());
     run();
     REQUIRE(only_thrower.stop());
     // leaf(6) runs behind an exception that left the graph function: it is no part of its graph.
     CHECK(shape(only_thrower.read()) ==
-          "              |  traced::thrower() {\n"
-          "              |    traced::thrower() {\n"
+          "              |  traced::calls_twice() {\n"
+          "              |    traced::calls_thrower() {\n"
           "              |      traced::thrower() {\n");
 }

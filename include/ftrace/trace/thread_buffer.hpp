@@ -111,12 +111,13 @@ public:
         return open(*thread);
     }
 
-    /// Makes the calling thread's buffer now, its memory included, so that its first events are not
-    /// slowed down by page faults.
+    /// Makes the calling thread's buffer now, with the first of its memory, so that the first
+    /// events are not slowed down by page faults.
     FTRACE_NOTRACE void prepare_this_thread() noexcept {
         constexpr int populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
+        constexpr std::size_t most = std::size_t{4} << 20;
         if (thread_buffer* const mine = of_this_thread())
-            ::madvise(mine, mine->mapped, populate_write);
+            ::madvise(mine, mine->mapped < most ? mine->mapped : most, populate_write);
     }
 
     /// The buffer made last; the others follow by `next`. Any thread.
