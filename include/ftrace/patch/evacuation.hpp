@@ -58,7 +58,6 @@ FTRACE_NOTRACE inline bool ask(text_state& text, pid_t thread) {
     question.si_pid = ::getpid();
     question.si_uid = ::getuid();
     question.si_value.sival_ptr = &text;
-    __atomic_store_n(&text.answered, 0, __ATOMIC_RELEASE);
     return ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), thread, SIGTRAP, &question) == 0;
 }
 
@@ -68,6 +67,7 @@ FTRACE_NOTRACE inline bool ask(text_state& text, pid_t thread) {
 FTRACE_NOTRACE inline result<void> evacuate(text_state& text) {
     for (const std::string& tid : other_threads()) {
         const pid_t thread = std::atoi(tid.c_str());
+        __atomic_store_n(&text.answered, 0, __ATOMIC_RELEASE);
         if (!runs_user_code(tid.c_str()) || !ask(text, thread)) continue;
         for (unsigned tries = 0; __atomic_load_n(&text.answered, __ATOMIC_ACQUIRE) != thread;
              ++tries) {
@@ -75,7 +75,8 @@ FTRACE_NOTRACE inline result<void> evacuate(text_state& text) {
                 ::sched_yield();
                 continue;
             }
-            if (!runs_user_code(tid.c_str())) break;
+            // The question is lost if the thread had another SIGTRAP pending: it is asked again.
+            if (!runs_user_code(tid.c_str()) || !ask(text, thread)) break;
             if (tries > 10'000)
                 return error{
                     errc::busy,
