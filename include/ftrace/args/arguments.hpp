@@ -30,18 +30,11 @@ template <typename T>
     requires std::is_void_v<T> || std::is_reference_v<T>
 inline constexpr bool is_complete<T> = true;
 
-template <std::size_t N, typename Signature>
-struct parameter_place;
-template <std::size_t N, bool Variadic, typename Result, typename... P>
-struct parameter_place<N, call_signature<Variadic, Result, P...>> {
-    static_assert(is_complete<Result> && (is_complete<P> && ...),
-                  "ftrace: a class in this signature is incomplete here, so where its arguments "
-                  "are cannot be known: "
-                  "include the class' definition");
-    FTRACE_STUB_INLINE static arch::location get(const ftrace_regs& regs) noexcept {
-        return arch::parameter_location<N, Result, P...>(arch::vectors_saved(regs));
-    }
-};
+template <typename Signature>
+inline constexpr bool all_complete = true;
+template <bool Variadic, typename Result, typename... P>
+inline constexpr bool all_complete<call_signature<Variadic, Result, P...>> =
+    is_complete<Result> && (is_complete<P> && ...);
 
 /// The checks of a typed access, in the order in which people get it wrong.
 template <std::size_t N, typename F, typename Regs>
@@ -57,7 +50,11 @@ FTRACE_NOTRACE consteval bool check_argument() {
         "ftrace: the function has no such argument: the first is number 0, and of a member "
         "function "
         "number 0 is `this`; arguments of a variadic tail are read with regs_get_variadic");
-    if constexpr (has_parameter<N, signature_t<F>>) {
+    static_assert(all_complete<signature_t<F>>,
+                  "ftrace: a class in this signature is incomplete here, so where its arguments "
+                  "are cannot be known: "
+                  "include the class' definition");
+    if constexpr (has_parameter<N, signature_t<F>> && all_complete<signature_t<F>>) {
         constexpr bool refused = !has_vectors<Regs> && is_vector_class<parameter_t<N, F>>();
         static_assert(!refused,
                       "ftrace: this argument is in a vector register, which ARGS_INTEGER does not "
@@ -97,18 +94,16 @@ template <std::size_t N, typename Signature, typename Regs>
     requires detail::by_general_registers<detail::parameter_t<N, Signature>, Regs>
 [[nodiscard]] FTRACE_STUB_INLINE decltype(auto) regs_get_argument(const Regs& regs) noexcept {
     if constexpr (detail::check_argument<N, Signature, Regs>()) {
-        const arch::location at =
-            detail::parameter_place<N, detail::signature_t<Signature>>::get(regs);
-        return detail::read_argument_general<detail::parameter_t<N, Signature>>(regs, at);
+        using bytes = detail::parameter_bytes<N, detail::signature_t<Signature>>;
+        return detail::read_argument_general<detail::parameter_t<N, Signature>>(regs, bytes{});
     }
 }
 template <std::size_t N, typename Signature, typename Regs>
     requires(!detail::by_general_registers<detail::parameter_t<N, Signature>, Regs>)
 [[nodiscard]] FTRACE_VECTOR_ACCESSOR decltype(auto) regs_get_argument(const Regs& regs) noexcept {
     if constexpr (detail::check_argument<N, Signature, Regs>()) {
-        const arch::location at =
-            detail::parameter_place<N, detail::signature_t<Signature>>::get(regs);
-        return detail::read_argument_vector<detail::parameter_t<N, Signature>>(regs, at);
+        using bytes = detail::parameter_bytes<N, detail::signature_t<Signature>>;
+        return detail::read_argument_vector<detail::parameter_t<N, Signature>>(regs, bytes{});
     }
 }
 
@@ -134,9 +129,8 @@ template <std::size_t N, typename Signature, typename Regs>
 FTRACE_STUB_INLINE void regs_set_argument(
     Regs& regs, detail::assigned<detail::parameter_t<N, Signature>> value) noexcept {
     if constexpr (detail::check_argument<N, Signature, Regs>()) {
-        const arch::location at =
-            detail::parameter_place<N, detail::signature_t<Signature>>::get(regs);
-        detail::write_argument<detail::parameter_t<N, Signature>>(regs, at, value);
+        using bytes = detail::parameter_bytes<N, detail::signature_t<Signature>>;
+        detail::write_argument<detail::parameter_t<N, Signature>>(regs, bytes{}, value);
     }
 }
 template <std::size_t N, auto Function, typename Regs>

@@ -71,8 +71,7 @@ FTRACE_STUB_INLINE void write_result(ftrace_regs& regs, assigned<T> value) noexc
     } else if constexpr (is_small_integer<T>) {
         arch::set_result_word(regs, extended(value));
     } else {
-        const arch::location at = arch::result_place<T>(arch::vectors_saved(regs));
-        arch::store_result<sizeof(T)>(regs, at, __builtin_addressof(value));
+        arch::store_result<T>(regs, __builtin_addressof(value));
     }
 }
 
@@ -92,14 +91,7 @@ FTRACE_VECTOR_ACCESSOR void return_instead(ftrace_regs& regs, Value&& value) noe
             write_result<T>(regs, converted);
             arch::skip_body(regs);
         } else {
-            const arch::location at = arch::result_place<T>(true);
-            if (at.lo == arch::place::memory) {
-                arch::copy_bytes<sizeof(T)>(arch::hidden_result(regs),
-                                            __builtin_addressof(converted));
-                arch::skip_body(regs);
-            } else {
-                arch::skip_body_with<sizeof(T)>(regs, at, __builtin_addressof(converted));
-            }
+            arch::skip_body_with<T>(regs, __builtin_addressof(converted));
         }
     }
 }
@@ -144,8 +136,7 @@ template <typename T, typename Regs>
 [[nodiscard]] FTRACE_STUB_INLINE auto regs_get_return_value(const Regs& regs) noexcept {
     using result = detail::result_meant_t<T>;
     if constexpr (detail::check_result<result, Regs>()) {
-        return detail::read_result_general<result>(
-            regs, arch::result_place<result>(arch::vectors_saved(regs)));
+        return detail::read_result_general<result>(regs);
     }
 }
 template <typename T, typename Regs>
@@ -154,8 +145,7 @@ template <typename T, typename Regs>
 [[nodiscard]] FTRACE_VECTOR_ACCESSOR auto regs_get_return_value(const Regs& regs) noexcept {
     using result = detail::result_meant_t<T>;
     if constexpr (detail::check_result<result, Regs>()) {
-        return detail::read_result_vector<result>(
-            regs, arch::result_place<result>(arch::vectors_saved(regs)));
+        return detail::read_result_vector<result>(regs);
     }
 }
 /// The result of a call of `Function`.

@@ -72,7 +72,20 @@ template <typename T, typename Regs>
 inline constexpr bool by_general_registers =
     std::is_void_v<T> || is_general<T> || std::is_same_v<T, no_signature> || !has_vectors<Regs>;
 
-// Both bodies of each function below are the same but for the registers they may use.
+/// Parameter N of a call_signature, as bytes.
+template <std::size_t N, typename Signature>
+struct parameter_bytes;
+template <std::size_t N, bool Variadic, typename Result, typename... P>
+struct parameter_bytes<N, call_signature<Variadic, Result, P...>> {
+    template <std::size_t Size>
+    FTRACE_STUB_INLINE static void load(const ftrace_regs& regs, void* to) noexcept {
+        arch::load_parameter<Size, N, Result, P...>(regs, to);
+    }
+    template <std::size_t Size>
+    FTRACE_STUB_INLINE static void store(ftrace_regs& regs, const void* from) noexcept {
+        arch::store_parameter<Size, N, Result, P...>(regs, from);
+    }
+};
 
 template <typename T>
     requires arch::is_address<T>
@@ -80,43 +93,44 @@ FTRACE_STUB_INLINE accessed<T> refer(unsigned long address) noexcept {
     return *reinterpret_cast<referred<T>*>(address);
 }
 
-#define FTRACE_VALUE_ACCESSORS(inlined, suffix)                                           \
-    template <typename T>                                                                 \
-    inlined accessed<T> read_argument_##suffix(const ftrace_regs& regs,                   \
-                                               arch::location at) noexcept {              \
-        if constexpr (arch::is_address<T>) {                                              \
-            unsigned long address;                                                        \
-            arch::load_bytes<sizeof address>(regs, at, &address);                         \
-            return refer<T>(address);                                                     \
-        } else {                                                                          \
-            value_slot<T> slot;                                                           \
-            arch::load_bytes<sizeof(T)>(regs, at, slot.bytes);                            \
-            return static_cast<T&&>(slot.value);                                          \
-        }                                                                                 \
-    }                                                                                     \
-    template <typename T>                                                                 \
-    inlined T read_result_##suffix(const ftrace_regs& regs, arch::location at) noexcept { \
-        value_slot<T> slot;                                                               \
-        arch::load_result<sizeof(T)>(regs, at, slot.bytes);                               \
-        return static_cast<T&&>(slot.value);                                              \
+// Both copies of each function are the same but for the registers they may use. Source: what
+// load()s the bytes.
+#define FTRACE_VALUE_ACCESSORS(inlined, suffix)                                 \
+    template <typename T, typename Source>                                      \
+    inlined accessed<T> read_argument_##suffix(const ftrace_regs& regs,         \
+                                               const Source& source) noexcept { \
+        if constexpr (arch::is_address<T>) {                                    \
+            unsigned long address;                                              \
+            source.template load<sizeof address>(regs, &address);               \
+            return refer<T>(address);                                           \
+        } else {                                                                \
+            value_slot<T> slot;                                                 \
+            source.template load<sizeof(T)>(regs, slot.bytes);                  \
+            return static_cast<T&&>(slot.value);                                \
+        }                                                                       \
+    }                                                                           \
+    template <typename T>                                                       \
+    inlined T read_result_##suffix(const ftrace_regs& regs) noexcept {          \
+        value_slot<T> slot;                                                     \
+        arch::load_result<T>(regs, slot.bytes);                                 \
+        return static_cast<T&&>(slot.value);                                    \
     }
 FTRACE_VALUE_ACCESSORS(FTRACE_STUB_INLINE, general)
 FTRACE_VALUE_ACCESSORS(FTRACE_VECTOR_ACCESSOR, vector)
 #undef FTRACE_VALUE_ACCESSORS
 
 /// Values are written from memory, so one body serves all.
-template <typename T>
-FTRACE_STUB_INLINE void write_argument(ftrace_regs& regs, arch::location at,
+template <typename T, typename Target>
+FTRACE_STUB_INLINE void write_argument(ftrace_regs& regs, const Target& target,
                                        assigned<T> value) noexcept {
     if constexpr (arch::is_address<T>) {
-        // Of a function too, of which addressof() gives no object pointer.
         const auto address = reinterpret_cast<unsigned long>(__builtin_addressof(value));
-        arch::store_bytes<sizeof address>(regs, at, &address);
+        target.template store<sizeof address>(regs, &address);
     } else if constexpr (is_small_integer<T>) {
         const unsigned long word = extended(value);
-        arch::store_bytes<sizeof word>(regs, at, &word);
+        target.template store<sizeof word>(regs, &word);
     } else {
-        arch::store_bytes<sizeof(T)>(regs, at, __builtin_addressof(value));
+        target.template store<sizeof(T)>(regs, __builtin_addressof(value));
     }
 }
 

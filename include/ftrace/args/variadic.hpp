@@ -43,10 +43,18 @@ public:
             c.lo == arch::eightbyte::sse && c.size > 16 && c.hi == arch::eightbyte::none;
         arch::type_class passed = c;
         passed.memory = passed.memory || wide;
-        return detail::read_argument_vector<T>(regs_, registers_.next(passed));
+        return detail::read_argument_vector<T>(regs_, located{registers_.next(passed)});
     }
 
 private:
+    struct located {
+        arch::location at;
+        template <std::size_t Size>
+        FTRACE_STUB_INLINE void load(const ftrace_regs& regs, void* to) const noexcept {
+            arch::load_located(regs, at, to, Size);
+        }
+    };
+
     const ftrace_regs& regs_;
     arch::call_allocator registers_;
 };

@@ -15,13 +15,20 @@ FTRACE_STUB_INLINE bool vectors_saved(const ftrace_regs& regs) noexcept {
     return arch_access::saved(regs).width != vector_width::none;
 }
 
-/// Copies Size bytes without a call and without a vector register where the caller has none: memcpy
-/// might use both.
+/// Copies and clears without a call, and without a vector register where the caller has none:
+/// memcpy may use both.
+FTRACE_STUB_INLINE void copy_string(void* to, const void* from, std::size_t size) noexcept {
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+FTRACE_STUB_INLINE void zero_string(void* to, std::size_t size) noexcept {
+    asm volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
+}
+
+/// The same, cheaper for the few words that a register holds.
 template <std::size_t Size>
 FTRACE_STUB_INLINE void copy_bytes(void* to, const void* from) noexcept {
     if constexpr (Size > 64) {
-        std::size_t count = Size;
-        asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+        copy_string(to, from, Size);
     } else if constexpr (Size > 8) {
         __builtin_memcpy(to, from, 8);
         copy_bytes<Size - 8>(static_cast<std::byte*>(to) + 8,
@@ -48,59 +55,102 @@ FTRACE_STUB_INLINE std::byte* register_bytes(ftrace_regs& regs, place where, uns
     return nullptr;
 }
 
-/// The address of all bytes of a value that is in one place, else nullptr.
-template <std::size_t Size>
-FTRACE_STUB_INLINE void* whole(ftrace_regs& regs, location at) noexcept {
+/// A value is in one place, not in two registers.
+FTRACE_STUB_INLINE constexpr bool is_whole(location at, std::size_t size) noexcept {
+    return at.lo == place::stack || at.lo == place::memory || size <= 8 ||
+           (at.lo == place::vector && at.hi == place::nothing);
+}
+
+/// The address of such a value's bytes, or nullptr where they were not saved.
+FTRACE_STUB_INLINE void* whole(ftrace_regs& regs, location at, std::size_t size) noexcept {
     if (at.lo == place::stack) return stack_argument(regs, at.offset);
     if (at.lo == place::memory) return reinterpret_cast<void*>(arch_access::saved(regs).gpr.ax);
-    if (at.lo == place::vector && at.hi == place::nothing)
-        return register_bytes(regs, at.lo, at.lo_index, Size);
-    return nullptr;
+    return register_bytes(regs, at.lo, at.lo_index, size);
 }
 
-/// Copies a value out. Bytes that no register holds, or that were not saved, are zero.
-template <std::size_t Size>
-FTRACE_STUB_INLINE void load_bytes(const ftrace_regs& constant, location at, void* to) noexcept {
-    // Nothing is written through it.
-    ftrace_regs& regs = const_cast<ftrace_regs&>(constant);
-    constexpr std::size_t low = Size < 8 ? Size : 8;
-    if (const void* const from = whole<Size>(regs, at)) {
-        copy_bytes<Size>(to, from);
-        return;
-    }
-    if constexpr (Size <= 16) {
-        const std::uint64_t zero = 0;
-        const void* from = register_bytes(regs, at.lo, at.lo_index, low);
-        if (at.hi == place::nothing && at.lo == place::vector) from = nullptr;
-        __builtin_memcpy(to, from != nullptr ? from : &zero, low);
-        if constexpr (Size > 8) {
-            from = register_bytes(regs, at.hi, at.hi_index, Size - 8);
-            __builtin_memcpy(static_cast<std::byte*>(to) + 8, from != nullptr ? from : &zero,
-                             Size - 8);
-        }
-    } else {
+/// Copies a value out of a place known while compiling. Bytes that were not saved are zero.
+template <location At, std::size_t Size>
+FTRACE_STUB_INLINE void load_at(const ftrace_regs& constant, void* to) noexcept {
+    ftrace_regs& regs = const_cast<ftrace_regs&>(constant);  // nothing is written through it
+    if constexpr (is_whole(At, Size)) {
         static constexpr std::byte zeros[Size]{};
-        copy_bytes<Size>(to, zeros);
+        const void* const from = whole(regs, At, Size);
+        copy_bytes<Size>(to, from != nullptr ? from : zeros);
+    } else if constexpr (Size <= 16) {
+        load_at<location{.lo = At.lo, .hi = place::nothing, .lo_index = At.lo_index}, 8>(regs, to);
+        load_at<location{.lo = At.hi, .hi = place::nothing, .lo_index = At.hi_index}, Size - 8>(
+            regs, static_cast<std::byte*>(to) + 8);
     }
 }
 
-/// Copies a value in. What the policy did not save stays what it is.
-template <std::size_t Size>
-FTRACE_STUB_INLINE void store_bytes(ftrace_regs& regs, location at, const void* from) noexcept {
-    constexpr std::size_t low = Size < 8 ? Size : 8;
-    if (void* const to = whole<Size>(regs, at)) {
-        copy_bytes<Size>(to, from);
+/// Copies a value to a place known while compiling. What the policy did not save stays what it is.
+template <location At, std::size_t Size>
+FTRACE_STUB_INLINE void store_at(ftrace_regs& regs, const void* from) noexcept {
+    if constexpr (is_whole(At, Size)) {
+        if (void* const to = whole(regs, At, Size)) copy_bytes<Size>(to, from);
+    } else if constexpr (Size <= 16) {
+        store_at<location{.lo = At.lo, .hi = place::nothing, .lo_index = At.lo_index}, 8>(regs,
+                                                                                          from);
+        store_at<location{.lo = At.hi, .hi = place::nothing, .lo_index = At.hi_index}, Size - 8>(
+            regs, static_cast<const std::byte*>(from) + 8);
+    }
+}
+
+// The same for places read from a table. One copy of the code, and no vector register in it.
+
+FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ftrace_regs& constant,
+                                                                        location at, void* to,
+                                                                        std::size_t size) noexcept {
+    ftrace_regs& regs = const_cast<ftrace_regs&>(constant);
+    auto* const bytes = static_cast<unsigned char*>(to);
+    for (std::size_t done = 0; done < size;) {
+        std::size_t part = size - done;
+        const void* from;
+        if (is_whole(at, size)) {
+            from = whole(regs, at, size);
+        } else {
+            part = done == 0 ? 8 : size - 8;
+            from = done == 0 ? register_bytes(regs, at.lo, at.lo_index, part)
+                             : register_bytes(regs, at.hi, at.hi_index, part);
+        }
+        if (from != nullptr && part == 8)
+            copy_bytes<8>(bytes + done, from);
+        else if (from != nullptr)
+            copy_string(bytes + done, from, part);
+        else
+            zero_string(bytes + done, part);
+        done += part;
+    }
+}
+
+FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located(
+    ftrace_regs& regs, location at, const void* from, std::size_t size) noexcept {
+    const auto* const bytes = static_cast<const unsigned char*>(from);
+    if (is_whole(at, size)) {
+        if (void* const to = whole(regs, at, size)) copy_string(to, bytes, size);
         return;
     }
-    if constexpr (Size <= 16) {
-        if (std::byte* const to = register_bytes(regs, at.lo, at.lo_index, low))
-            __builtin_memcpy(to, from, low);
-        if constexpr (Size > 8) {
-            if (std::byte* const to = register_bytes(regs, at.hi, at.hi_index, Size - 8)) {
-                __builtin_memcpy(to, static_cast<const std::byte*>(from) + 8, Size - 8);
-            }
-        }
-    }
+    if (void* const to = register_bytes(regs, at.lo, at.lo_index, 8)) copy_string(to, bytes, 8);
+    if (void* const to = register_bytes(regs, at.hi, at.hi_index, size - 8))
+        copy_string(to, bytes + 8, size - 8);
+}
+
+/// Copies Size bytes of parameter N of Result(P...) out of the registers, or into them.
+template <std::size_t Size, std::size_t N, typename Result, typename... P>
+FTRACE_STUB_INLINE void load_parameter(const ftrace_regs& regs, void* to) noexcept {
+    constexpr location at = static_location<N, Result, P...>();
+    if constexpr (at.lo != place::unknown)
+        load_at<at, Size>(regs, to);
+    else
+        load_located(regs, table_location<N, Result, P...>(vectors_saved(regs)), to, Size);
+}
+template <std::size_t Size, std::size_t N, typename Result, typename... P>
+FTRACE_STUB_INLINE void store_parameter(ftrace_regs& regs, const void* from) noexcept {
+    constexpr location at = static_location<N, Result, P...>();
+    if constexpr (at.lo != place::unknown)
+        store_at<at, Size>(regs, from);
+    else
+        store_located(regs, table_location<N, Result, P...>(vectors_saved(regs)), from, Size);
 }
 
 /// The N-th integer-class word, as the kernel counts: six registers, then the stack.

@@ -41,33 +41,62 @@ struct probed_result {
     }
 };
 
-/// The table of one list of parameters. A slot is written once, or again with the same value.
+/// How to fill the table of one list of parameters.
+struct probe_table {
+    probe_request plain;   // the function takes the parameters
+    probe_request hidden;  // and a hidden pointer to its result before them
+    location (*result)();  // tells which; nullptr: the one that has a target
+    location* where;
+};
+
+/// A slot is written once, or again with the same value.
+FTRACE_PROBE_FUNCTION inline void fill_table(const probe_table& table) noexcept {
+    const bool hidden = table.result != nullptr ? table.result().lo == place::memory
+                                                : table.plain.target == nullptr;
+    const probe_request& request = hidden ? table.hidden : table.plain;
+    auto* const found =
+        static_cast<location*>(__builtin_alloca((request.count + 1) * sizeof(location)));
+    probe_parameters(request, found);
+    for (unsigned i = hidden; i < request.count; ++i)
+        store_location(table.where[i - hidden], found[i]);
+}
+
+/// The table of one list of parameters, each as it is passed: no reference, no class that is passed
+/// by address.
 template <typename Result, typename... P>
 struct probed_parameters {
-    static constinit inline location where[sizeof...(P) + 1]{};
+    static constinit inline location where[sizeof...(P)]{};
+    static constexpr type_class result = classify_result<Result>();
+    static constexpr unsigned words = probe_words<P...>;
+    static_assert(probe_first_stack_word + words + 1 < 0x10000,
+                  "ftrace: this function takes half a megabyte of classes by value: no accessor "
+                  "finds its arguments");
 
-    FTRACE_PROBE_FUNCTION static bool fill() noexcept {
-        location found[sizeof...(P) + 1]{};
-        constexpr type_class result = classify_result<Result>();
-        if constexpr (result.known && result.memory) {
-            probe_locations<void*, P...>(found);
-            publish(found + 1);
-        } else if constexpr (result.known) {
-            probe_locations<P...>(found);
-            publish(found);
-        } else if (probed_result<Result>::get().lo == place::memory) {
-            probe_locations<void*, P...>(found);
-            publish(found + 1);
-        } else {
-            probe_locations<P...>(found);
-            publish(found);
-        }
-        return true;
+    template <bool Possible, unsigned Words, typename... Q>
+    FTRACE_NOTRACE static constexpr probe_request request() {
+        if constexpr (Possible)
+            return {.target = reinterpret_cast<void (*)()>(&probe_target<Words, Q...>::function),
+                    .sizes = probe_sizes<P...> + (sizeof...(P) + 1 - sizeof...(Q)),
+                    .count = sizeof...(Q),
+                    .words = Words};
+        else
+            return {};
+    }
+    FTRACE_NO_INSTRUMENTATION static void fill() noexcept {
+        static const probe_table table{
+            .plain = request<!result.known || !result.memory, words, P...>(),
+            .hidden = request<!result.known || result.memory, words + 1, void*, P...>(),
+            .result = result_source(),
+            .where = where};
+        fill_table(table);
     }
 
 private:
-    FTRACE_NO_INSTRUMENTATION static void publish(const location* found) noexcept {
-        for (std::size_t i = 0; i < sizeof...(P); ++i) store_location(where[i], found[i]);
+    FTRACE_NOTRACE static constexpr auto result_source() -> location (*)() {
+        if constexpr (result.known)
+            return nullptr;
+        else
+            return &probed_result<Result>::get;
     }
 };
 
@@ -77,52 +106,38 @@ struct primed {
     static inline const bool done = (Table::fill(), true);
 };
 
-template <typename T>
-inline constexpr bool result_is_known = classify_result<T>().known;
-
-/// The place of parameter N of Result(P...), where P... are as declared. `may_probe`: the vector
-/// registers were saved, so an empty table (only before main) may be filled; else the answer is
-/// then `nothing`.
+/// The place of parameter N of Result(P...), where P... are as declared, and the types do not tell
+/// it. `may_probe`: the vector registers were saved, so an empty table (before main) may be filled;
+/// else the answer is then `nothing`.
 template <std::size_t N, typename Result, typename... P>
-FTRACE_STUB_INLINE location parameter_location(bool may_probe) noexcept {
-    constexpr location at = static_location<N, Result, P...>();
-    if constexpr (at.lo != place::unknown) {
-        return at;
-    } else {
-        static_assert((can_probe<P>() && ...),
-                      "ftrace: beside a class by value, this signature has a vector parameter "
-                      "wider than this file is "
-                      "compiled for (add -mavx or -mavx512f), or a [[clang::trivial_abi]] class "
-                      "(not supported)");
-        using table =
-            probed_parameters<Result, std::conditional_t<is_address<P>, const void*, P>...>;
-        (void)&primed<table>::done;
-        location found = load_location(table::where[N]);
-        if (__builtin_expect(found.lo == place::unknown, false)) {
-            if (!may_probe) return {.lo = place::nothing, .hi = place::nothing};
-            table::fill();
-            found = load_location(table::where[N]);
-        }
-        return found;
+FTRACE_STUB_INLINE location table_location(bool may_probe) noexcept {
+    static_assert(
+        (can_probe<P>() && ...),
+        "ftrace: beside a class by value, this signature has a vector parameter wider than this "
+        "file is "
+        "compiled for (add -mavx or -mavx512f), or a [[clang::trivial_abi]] class (not supported)");
+    using table = probed_parameters<Result, std::conditional_t<is_address<P>, const void*, P>...>;
+    (void)&primed<table>::done;
+    location found = load_location(table::where[N]);
+    if (__builtin_expect(found.lo == place::unknown, false)) {
+        if (!may_probe) return {.lo = place::nothing, .hi = place::nothing};
+        table::fill();
+        found = load_location(table::where[N]);
     }
+    return found;
 }
 
-/// The place of a result of type T; `may_probe` as above.
+/// The place of a result of type T, where the type does not tell it; `may_probe` as above.
 template <typename T>
-FTRACE_STUB_INLINE location result_place(bool may_probe) noexcept {
-    if constexpr (result_is_known<T>) {
-        constexpr location at = result_location(classify_result<T>());
-        return at;
-    } else {
-        using table = probed_result<T>;
-        (void)&primed<table>::done;
-        const location found = load_location(table::where);
-        if (__builtin_expect(found.lo == place::unknown, false)) {
-            if (!may_probe) return {.lo = place::nothing, .hi = place::nothing};
-            return table::fill();
-        }
-        return found;
+FTRACE_STUB_INLINE location table_result_location(bool may_probe) noexcept {
+    using table = probed_result<T>;
+    (void)&primed<table>::done;
+    const location found = load_location(table::where);
+    if (__builtin_expect(found.lo == place::unknown, false)) {
+        if (!may_probe) return {.lo = place::nothing, .hi = place::nothing};
+        return table::fill();
     }
+    return found;
 }
 #pragma GCC diagnostic pop
 

@@ -186,16 +186,31 @@ FTRACE_PROBE_FUNCTION inline void probe_decode(const probe_bytes& bytes, unsigne
     }
 }
 
-/// Calls `target` with tags in all places and decodes what arrived in its parameters.
-/// `stack` has room for stack_words + 1.
-FTRACE_PROBE_FUNCTION inline void probe_parameters(void (*target)(), probe_result& out,
-                                                   std::uint64_t* stack, unsigned stack_words,
+/// What a probe is to find out: where `count` parameters of these sizes, on at most `words` stack
+/// words, are.
+struct probe_request {
+    void (*target)();
+    const std::uint32_t* sizes;
+    unsigned count;
+    unsigned words;
+};
+
+/// Calls the target with tags in all places and decodes what arrived in its parameters.
+FTRACE_PROBE_FUNCTION inline void probe_parameters(const probe_request& request,
                                                    location* where) noexcept {
+    const unsigned words = request.words;
+    auto* const stack =
+        static_cast<std::uint64_t*>(__builtin_alloca((words + 1) * sizeof(std::uint64_t)));
+    auto* const bytes =
+        static_cast<probe_bytes*>(__builtin_alloca(request.count * sizeof(probe_bytes)));
+    __builtin_memset(bytes, 0, request.count * sizeof(probe_bytes));
+    probe_result out{
+        .parameters = bytes, .sizes = request.sizes, .count = request.count, .pass = 0};
     probe_call call;
-    call.target = target;
+    call.target = request.target;
     call.stack = stack;
-    call.stack_words = stack_words + 1;
-    stack[stack_words] = reinterpret_cast<std::uint64_t>(&out);
+    call.stack_words = words + 1;
+    stack[words] = reinterpret_cast<std::uint64_t>(&out);
     for (out.pass = 0; out.pass < probe_passes; ++out.pass) {
         for (unsigned i = 0; i < integer_argument_registers; ++i)
             call.integers[i] = probe_tag(1 + i, out.pass);
@@ -203,17 +218,15 @@ FTRACE_PROBE_FUNCTION inline void probe_parameters(void (*target)(), probe_resul
             const std::uint64_t tag = probe_tag(probe_first_vector_word + i, out.pass);
             __builtin_memcpy(&call.vectors[i / 8][i % 8 * 8], &tag, 8);
         }
-        for (unsigned i = 0; i < stack_words; ++i)
+        for (unsigned i = 0; i < words; ++i)
             stack[i] = probe_tag(probe_first_stack_word + i, out.pass);
         probe_thunk(&call);
     }
-    for (unsigned n = 0; n < out.count; ++n) {
+    for (unsigned n = 0; n < request.count; ++n) {
         where[n] = {.lo = place::nothing, .hi = place::nothing};
-        probe_decode(out.parameters[n], 0, out.sizes[n], probe_first_stack_word + stack_words,
-                     where[n]);
+        probe_decode(bytes[n], 0, request.sizes[n], probe_first_stack_word + words, where[n]);
         if (where[n].lo == place::stack) continue;
-        probe_decode(out.parameters[n], 1, out.sizes[n], probe_first_stack_word + stack_words,
-                     where[n]);
+        probe_decode(bytes[n], 1, request.sizes[n], probe_first_stack_word + words, where[n]);
     }
 }
 
@@ -237,23 +250,14 @@ FTRACE_NOTRACE consteval bool can_probe() {
         return std::is_trivially_destructible_v<T>;
 }
 
-/// Locates parameters of type P... (each as passed: no reference, no class passed by address).
+/// The stack words of parameters P... if each were on the stack, with the most padding in front.
 template <typename... P>
-FTRACE_PROBE_FUNCTION inline void probe_locations(location* where) noexcept {
-    // Each on the stack, with the most padding in front.
-    constexpr unsigned words =
-        unsigned((0 + ... + (round_up(sizeof(P), 8) + (alignof(P) > 8 ? alignof(P) : 0))) / 8);
-    static constexpr std::uint32_t sizes[] = {sizeof(P)..., 0};
-    static_assert(probe_first_stack_word + words < 0x10000,
-                  "ftrace: this function takes half a megabyte of classes by value: no accessor "
-                  "finds its arguments");
-    std::uint64_t stack[words + 1];
-    probe_bytes bytes[sizeof...(P) + 1];
-    __builtin_memset(bytes, 0, sizeof bytes);
-    probe_result out{.parameters = bytes, .sizes = sizes, .count = sizeof...(P), .pass = 0};
-    probe_parameters(reinterpret_cast<void (*)()>(&probe_target<words, P...>::function), out, stack,
-                     words, where);
-}
+inline constexpr unsigned probe_words =
+    unsigned((0 + ... + (round_up(sizeof(P), 8) + (alignof(P) > 8 ? alignof(P) : 0))) / 8);
+
+/// Their sizes, behind that of a hidden pointer.
+template <typename... P>
+inline constexpr std::uint32_t probe_sizes[] = {sizeof(void*), sizeof(P)...};
 #pragma GCC diagnostic pop
 
 }  // namespace ftrace::inline v0::arch

@@ -102,15 +102,15 @@ struct probe_result_target {
 template <typename T>
 FTRACE_PROBE_FUNCTION inline location probe_result_location() noexcept {
     constexpr bool may_be_x87 = sizeof(T) == sizeof(long double);
-    constexpr std::uint32_t sizes[] = {sizeof(void*)};
-    std::uint64_t stack[2];
-    probe_bytes bytes[1]{};
-    probe_result out{.parameters = bytes, .sizes = sizes, .count = 1, .pass = 0};
+    const probe_request request{
+        .target = reinterpret_cast<void (*)()>(&probe_result_target<T, may_be_x87>::function),
+        .sizes = probe_sizes<>,
+        .count = 1,
+        .words = 1};
     location parameter;
-    // Three calls of the target: what they leave on the x87 stack is taken away again.
+    // The target is called thrice: what it leaves on the x87 stack is taken away again.
     unsigned top = x87_top();
-    probe_parameters(reinterpret_cast<void (*)()>(&probe_result_target<T, may_be_x87>::function),
-                     out, stack, 1, &parameter);
+    probe_parameters(request, &parameter);
     while (x87_top() != top) x87_drop();
     // A hidden pointer to the result comes first and moves the parameter on.
     if (parameter.lo_index == 1) return {.lo = place::memory, .hi = place::nothing};

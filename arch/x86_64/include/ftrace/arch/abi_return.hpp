@@ -105,28 +105,44 @@ FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void x87_replace(const void*
 #undef FTRACE_PUSH
 #undef FTRACE_POP
 
-/// Copies a result out of what a return stub saved. A result in memory is where rax points.
-template <std::size_t Size>
-FTRACE_STUB_INLINE void load_result(const ftrace_regs& regs, location at, void* to) noexcept {
-    if constexpr (Size == 16 || Size == 32) {
-        if (at.lo == place::x87) {
-            __builtin_memset(to, 0, Size);
-            x87_peek(to, at.lo_index);
-            return;
-        }
+FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located_result(
+    const ftrace_regs& regs, location at, void* to, std::size_t size) noexcept {
+    if (at.lo == place::x87) {
+        zero_string(to, size);
+        x87_peek(to, at.lo_index);
+    } else {
+        load_located(regs, at, to, size);
     }
-    load_bytes<Size>(regs, at, to);
+}
+FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located_result(
+    ftrace_regs& regs, location at, const void* from, std::size_t size) noexcept {
+    if (at.lo == place::x87)
+        x87_replace(from, at.lo_index);
+    else
+        store_located(regs, at, from, size);
 }
 
-template <std::size_t Size>
-FTRACE_STUB_INLINE void store_result(ftrace_regs& regs, location at, const void* from) noexcept {
-    if constexpr (Size == 16 || Size == 32) {
-        if (at.lo == place::x87) {
-            x87_replace(from, at.lo_index);
-            return;
-        }
-    }
-    store_bytes<Size>(regs, at, from);
+/// Copies a result of type T out of what a return stub saved. A result in memory is where rax
+/// points.
+template <typename T>
+FTRACE_STUB_INLINE void load_result(const ftrace_regs& regs, void* to) noexcept {
+    constexpr location at = result_location(classify_result<T>());
+    if constexpr (at.lo == place::unknown)
+        load_located_result(regs, table_result_location<T>(vectors_saved(regs)), to, sizeof(T));
+    else if constexpr (at.lo == place::x87)
+        load_located_result(regs, at, to, sizeof(T));
+    else
+        load_at<at, sizeof(T)>(regs, to);
+}
+template <typename T>
+FTRACE_STUB_INLINE void store_result(ftrace_regs& regs, const void* from) noexcept {
+    constexpr location at = result_location(classify_result<T>());
+    if constexpr (at.lo == place::unknown)
+        store_located_result(regs, table_result_location<T>(vectors_saved(regs)), from, sizeof(T));
+    else if constexpr (at.lo == place::x87)
+        store_located_result(regs, at, from, sizeof(T));
+    else
+        store_at<at, sizeof(T)>(regs, from);
 }
 
 /// Leaves the traced function without running its body.
@@ -142,42 +158,51 @@ FTRACE_STUB_INLINE void* hidden_result(ftrace_regs& regs) noexcept {
     return reinterpret_cast<void*>(gpr.di);
 }
 
-/// Makes the traced function return the Size bytes at `from` at once; a result in memory is written
-/// by the caller.
-template <std::size_t Size>
-FTRACE_STUB_INLINE void skip_body_with(ftrace_regs& regs, location at, const void* from) noexcept {
+/// Makes the traced function return at once the `size` bytes at `from`.
+FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void skip_body_located(
+    ftrace_regs& regs, location at, const void* from, std::size_t size) noexcept {
     saved_registers& saved = arch_access::saved(regs);
     pt_regs& gpr = saved.gpr;
-    constexpr std::size_t words = (Size + 7) / 8;
-    if constexpr (words <= 8) {
-        const bool whole_vector = at.lo == place::vector && at.hi == place::nothing;
-        const bool vectors = at.lo == place::vector || at.hi == place::vector;
-        if (at.lo == place::x87 ||
-            (vectors && std::size_t(saved.width) < (Size < 16 ? 16 : Size))) {
-            std::uint64_t w[8]{};
-            copy_bytes<Size>(w, from);
-            if (at.lo == place::x87) {
-                gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
-                skip_body(regs, at.lo_index == 2 ? return_x87_pair : return_x87);
-            } else if (words > 4) {
-                gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
-                gpr.r9 = w[4], gpr.di = w[5], gpr.si = w[6], gpr.r10 = w[7];
-                skip_body(regs, return_zmm);
-            } else if (words > 2) {
-                gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
-                skip_body(regs, return_ymm);
-            } else {
-                if (at.lo == place::integer) gpr.ax = w[0], gpr.cx = w[1];
-                if (at.hi == place::integer) gpr.ax = w[1], gpr.cx = w[0];
-                if (whole_vector) gpr.cx = w[0], gpr.r8 = w[1];
-                if (at.lo == place::vector && at.hi == place::vector) gpr.cx = w[0], gpr.r9 = w[1];
-                skip_body(regs, return_xmm);
-            }
-            return;
-        }
+    if (at.lo == place::memory) {
+        copy_string(hidden_result(regs), from, size);
+        return skip_body(regs);
     }
-    store_bytes<Size>(regs, at, from);
-    skip_body(regs);
+    const bool vectors = at.lo == place::vector || at.hi == place::vector;
+    if (at.lo != place::x87 && (!vectors || std::size_t(saved.width) >= (size < 16 ? 16 : size))) {
+        store_located(regs, at, from, size);
+        return skip_body(regs);
+    }
+    // Not in the frame: through the integer registers.
+    std::uint64_t w[8]{};
+    if (size > sizeof w) return skip_body(regs);
+    copy_string(w, from, size);
+    if (at.lo == place::x87 || size > 16) {
+        gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];
+        if (at.lo == place::x87)
+            return skip_body(regs, at.lo_index == 2 ? return_x87_pair : return_x87);
+        if (size <= 32) return skip_body(regs, return_ymm);
+        gpr.r9 = w[4], gpr.di = w[5], gpr.si = w[6], gpr.r10 = w[7];
+        return skip_body(regs, return_zmm);
+    }
+    if (at.lo == place::integer) gpr.ax = w[0], gpr.cx = w[1];
+    if (at.hi == place::integer) gpr.ax = w[1], gpr.cx = w[0];
+    if (at.lo == place::vector && at.hi == place::nothing) gpr.cx = w[0], gpr.r8 = w[1];
+    if (at.lo == place::vector && at.hi == place::vector) gpr.cx = w[0], gpr.r9 = w[1];
+    skip_body(regs, return_xmm);
+}
+
+/// Makes the traced function return at once the T at `from`.
+template <typename T>
+FTRACE_STUB_INLINE void skip_body_with(ftrace_regs& regs, const void* from) noexcept {
+    constexpr location at = result_location(classify_result<T>());
+    if constexpr (at.lo == place::unknown) {
+        skip_body_located(regs, table_result_location<T>(true), from, sizeof(T));
+    } else if constexpr (at.lo == place::integer && at.hi != place::vector) {
+        store_at<at, sizeof(T)>(regs, from);
+        skip_body(regs);
+    } else {
+        skip_body_located(regs, at, from, sizeof(T));
+    }
 }
 
 }  // namespace ftrace::inline v0::arch
