@@ -39,6 +39,24 @@ FTRACE_NOTRACE inline bool runs_user_code(const char* tid) {
     return !gone && (length < 0 || std::memcmp(first, "running", sizeof first) == 0);
 }
 
+/// Whether a SIGTRAP is on its way to the thread. A question must not outlive its transaction: it
+/// could swallow the signal of an int3 that the thread runs into meanwhile.
+FTRACE_NOTRACE inline bool question_pending(const std::string& tid) {
+    const int file = ::open(("/proc/self/task/" + tid + "/status").c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    char text[4096];
+    const ssize_t length = ::read(file, text, sizeof text - 1);
+    ::close(file);
+    if (length <= 0) return false;
+    text[length] = '\0';
+    const char* const pending = std::strstr(text, "\nSigPnd:");
+    constexpr int hexadecimal = 16;
+    return pending != nullptr &&
+           (std::strtoull(pending + std::strlen("\nSigPnd:"), nullptr, hexadecimal) >>
+                (SIGTRAP - 1) &
+            1) != 0;
+}
+
 /// The other threads of this process.
 FTRACE_NOTRACE inline std::vector<std::string> other_threads() {
     std::vector<std::string> threads;
@@ -69,14 +87,15 @@ FTRACE_NOTRACE inline result<void> evacuate(text_state& text) {
         const pid_t thread = std::atoi(tid.c_str());
         __atomic_store_n(&text.answered, 0, __ATOMIC_RELEASE);
         if (!runs_user_code(tid.c_str()) || !ask(text, thread)) continue;
-        for (unsigned tries = 0; __atomic_load_n(&text.answered, __ATOMIC_ACQUIRE) != thread;
-             ++tries) {
+        for (unsigned tries = 0;; ++tries) {
+            const bool answered = __atomic_load_n(&text.answered, __ATOMIC_ACQUIRE) == thread;
+            if (answered && !question_pending(tid)) break;
             if (tries < 100) {
                 ::sched_yield();
                 continue;
             }
             // The question is lost if the thread had another SIGTRAP pending: it is asked again.
-            if (!runs_user_code(tid.c_str()) || !ask(text, thread)) break;
+            if (!runs_user_code(tid.c_str()) || (!answered && !ask(text, thread))) break;
             if (tries > 10'000)
                 return error{
                     errc::busy,
