@@ -1,5 +1,8 @@
 // A library that knows nothing of being traced: one function of each kind of symbol.
 
+// An exported function right in front of the hidden one, whose name must not be taken for its.
+extern "C" int plain_first(int x) { return x + 5; }
+
 namespace plain {
 
 struct parser {
