@@ -2,17 +2,17 @@
 // each returns 0).
 #pragma once
 
+#include "../patch/program.hpp"
+
 namespace selftest {
 
-__attribute__((noinline)) inline int dynamic_test_func() {
-    int result = 0;
-    __asm__ volatile("" : "+r"(result));
-    return result;
+PROGRAM inline int dynamic_test_func() {
+    TOUCH_MEMORY;
+    return 0;
 }
-__attribute__((noinline)) inline int dynamic_test_func2() {
-    int result = 0;
-    __asm__ volatile("" : "+r"(result));
-    return result;
+PROGRAM inline int dynamic_test_func2() {
+    TOUCH_MEMORY;
+    return 0;
 }
 
 inline constexpr const char* func1_name = "*dynamic_test_func";
