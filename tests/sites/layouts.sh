@@ -54,6 +54,7 @@ for protection in -fcf-protection=none -fcf-protection=full; do
     library sites "$entry=10,5 $protection -O2" ""
     library short "$entry=5,5 $protection -O2" ""
     library sites "$entry=5 $protection -O2" -s
+    library sites "$entry=10,5 $protection -O2" -s
 done
 library none "-O2" ""
 
