@@ -8,12 +8,15 @@
 
 #include <cstdio>
 
+int greeted = 0;
+
 // noinline: in a file as small as this the compiler would leave no call to trace.
 __attribute__((noinline)) void greet(const char* whom) { std::printf("  Hello, %s!\n", whom); }
 
 __attribute__((noinline)) void greet_all() {
     greet("kernel");
     greet("user space");
+    greeted += 2;
 }
 
 // Runs at the entry of each traced function: it must be noexcept, and may call anything that does

@@ -11,14 +11,14 @@ volatile int total = 0;
 __attribute__((noinline)) void parse_order(int n) { total = total + n; }
 __attribute__((noinline)) void parse_price(double p) { total = total + static_cast<int>(p); }
 __attribute__((noinline)) void parse_price(int p) { total = total - p; }
-__attribute__((noinline)) void ship(int n) { total = total * n; }
+__attribute__((noinline)) void deliver_parcel(int n) { total = total * n; }
 }  // namespace shop
 
 static void serve() {
     shop::parse_order(1);
     shop::parse_price(2.5);
     shop::parse_price(4);
-    shop::ship(3);
+    shop::deliver_parcel(3);
 }
 
 void on_call(unsigned long ip, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {
@@ -47,7 +47,7 @@ int main() {
     // While tracing: a change is one transaction, no thread has to stop.
     show("... but not shop::parse_price(double)", tracer.set_notrace("shop::parse_price(double)"));
     serve();
-    show("only shop::ship", tracer.set_filter("shop::ship", true));
+    show("only shop::deliver_parcel", tracer.set_filter("shop::deliver_parcel", true));
     serve();
-    show("shop::shp", tracer.set_filter("shop::shp"));
+    show("shop::deliver_parsel", tracer.set_filter("shop::deliver_parsel"));
 }

@@ -4,13 +4,19 @@
 #include <cstdio>
 #include <ctime>
 
+// volatile: what a caller already knows of a function's result, no hook can change.
+volatile int waited = 0;
+volatile bool files_are_gone = false;
+
 __attribute__((noinline)) int wait_seconds(int seconds) {
     std::printf("    waiting %d s\n", seconds);
-    return seconds;
+    waited = seconds;
+    return waited;
 }
 __attribute__((noinline)) bool delete_all_files() {
     std::puts("    deleting everything");
-    return true;
+    files_are_gone = true;
+    return files_are_gone;
 }
 __attribute__((noinline)) long clock_now() { return static_cast<long>(std::time(nullptr)); }
 __attribute__((noinline)) long clock_of_1970() { return 0; }
