@@ -96,6 +96,12 @@ FTRACE_STUB_INLINE void store_at(ftrace_regs& regs, const void* from) noexcept {
     }
 }
 
+/// The address of bytes 8 to 15 of a value in two places.
+FTRACE_STUB_INLINE void* upper_bytes(ftrace_regs& regs, location at, std::size_t size) noexcept {
+    if (at.hi == place::stack) return stack_argument(regs, at.offset);
+    return register_bytes(regs, at.hi, at.hi_index, size);
+}
+
 // The same for places read from a table. One copy of the code, and no vector register in it.
 
 FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ftrace_regs& constant,
@@ -111,7 +117,7 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ft
         } else {
             part = done == 0 ? 8 : size - 8;
             from = done == 0 ? register_bytes(regs, at.lo, at.lo_index, part)
-                             : register_bytes(regs, at.hi, at.hi_index, part);
+                             : upper_bytes(regs, at, part);
         }
         if (from != nullptr && part == 8)
             copy_bytes<8>(bytes + done, from);
@@ -131,8 +137,7 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located(
         return;
     }
     if (void* const to = register_bytes(regs, at.lo, at.lo_index, 8)) copy_string(to, bytes, 8);
-    if (void* const to = register_bytes(regs, at.hi, at.hi_index, size - 8))
-        copy_string(to, bytes + 8, size - 8);
+    if (void* const to = upper_bytes(regs, at, size - 8)) copy_string(to, bytes + 8, size - 8);
 }
 
 /// Copies Size bytes of parameter N of Result(P...) out of the registers, or into them.

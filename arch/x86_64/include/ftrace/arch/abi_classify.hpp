@@ -35,6 +35,14 @@ __extension__ typedef _Complex long double complex_long_double;
 template <typename T, typename... Others>
 inline constexpr bool is_one_of = (std::is_same_v<T, Others> || ...);
 
+/// clang before 18 passes the halves of an __int128 in a register and on the stack when one
+/// register is left.
+#if defined(__clang__) && __clang_major__ < 18
+inline constexpr bool int128_is_whole = false;
+#else
+inline constexpr bool int128_is_whole = true;
+#endif
+
 /// A vector type (__m128, vector_size(N)): the only type that is neither a class, pointer nor array
 /// and has elements.
 template <typename T>
@@ -64,10 +72,7 @@ FTRACE_NOTRACE consteval bool passed_by_address() {
     }
 }
 
-/// What the caller passes for a parameter declared as T: T, or an address.
-template <typename T>
-using passed_type = std::conditional_t<std::is_reference_v<T>, const void*, T>;
-
+/// The caller passes an address for a parameter declared as T.
 template <typename T>
 inline constexpr bool is_address = std::is_reference_v<T> || passed_by_address<T>();
 
@@ -82,7 +87,7 @@ FTRACE_NOTRACE consteval type_class classify() {
         if constexpr (std::is_pointer_v<T> || std::is_enum_v<T> || std::is_null_pointer_v<T> ||
                       std::is_member_pointer_v<T> || is_one_of<T, int128, uint128> ||
                       std::is_integral_v<T>) {
-            c.known = sizeof(T) <= 16;
+            c.known = int128_is_whole || !is_one_of<T, int128, uint128>;
             c.lo = integer;
             c.hi = sizeof(T) > 8 ? integer : none;
         } else if constexpr (is_one_of<T, float, double, complex_float>) {

@@ -116,7 +116,7 @@ FTRACE_STUB_INLINE location table_location(bool may_probe) noexcept {
         "ftrace: beside a class by value, this signature has a vector parameter wider than this "
         "file is "
         "compiled for (add -mavx or -mavx512f), or a [[clang::trivial_abi]] class (not supported)");
-    using table = probed_parameters<Result, std::conditional_t<is_address<P>, const void*, P>...>;
+    using table = probed_parameters<Result, probed_type<P>...>;
     (void)&primed<table>::done;
     location found = load_location(table::where[N]);
     if (__builtin_expect(found.lo == place::unknown, false)) {

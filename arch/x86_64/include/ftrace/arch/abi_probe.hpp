@@ -169,7 +169,10 @@ FTRACE_PROBE_FUNCTION inline void probe_decode(const probe_bytes& bytes, unsigne
         if (bytes.seen[2][i] != 0xa0 + i % 8 || word == 0 || word >= words) continue;
         place& where = half == 0 ? at.lo : at.hi;
         std::uint8_t& index = half == 0 ? at.lo_index : at.hi_index;
-        if (word >= probe_first_stack_word) {
+        if (word >= probe_first_stack_word && half == 1 && at.lo == place::integer) {
+            where = place::stack;  // a split __int128
+            at.offset = 8 * (word - probe_first_stack_word);
+        } else if (word >= probe_first_stack_word) {
             at.offset = 8 * (word - probe_first_stack_word - half);
             at.lo = place::stack;
             at.hi = place::nothing;
@@ -238,6 +241,14 @@ inline constexpr std::size_t probe_vector_size = 32;
 #else
 inline constexpr std::size_t probe_vector_size = 16;
 #endif
+
+/// The type that a probed function has in place of T: passed alike, and all bytes of it arrive.
+/// (clang at -O0 keeps but one bit of a bool.)
+template <typename T>
+using probed_type = std::conditional_t<
+    is_address<T>, const void*,
+    std::conditional_t<(std::is_integral_v<T> || std::is_enum_v<T>) && sizeof(T) == 1,
+                       unsigned char, T>>;
 
 /// A probed function may have a parameter declared as T.
 template <typename T>
