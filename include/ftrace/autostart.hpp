@@ -44,10 +44,15 @@ namespace ftrace::inline v0::detail {
 
 /// What the environment asks for.
 struct autostart_request {
+    FTRACE_NOTRACE autostart_request() = default;
+    FTRACE_NOTRACE ~autostart_request() = default;
+    autostart_request(const autostart_request&) = delete;
+    autostart_request& operator=(const autostart_request&) = delete;
+
     std::string tracer, filter, notrace, graph_function, output;
     int max_depth = 0;
-    tracer_options recording;
-    text_options text;
+    tracer_options recording{};
+    text_options text{};
 };
 
 [[nodiscard]] FTRACE_NOTRACE inline result<std::uint64_t> parse_number(std::string_view name,
@@ -140,8 +145,7 @@ struct autostart_request {
 }
 
 /// The whole environment; the first mistake is the answer.
-[[nodiscard]] FTRACE_NOTRACE inline result<autostart_request> read_environment() {
-    autostart_request request;
+[[nodiscard]] FTRACE_NOTRACE inline result<void> read_environment(autostart_request& request) {
     std::string other;
     for (char** each = ::environ; each != nullptr && *each != nullptr; ++each) {
         const std::string_view entry = *each;
@@ -151,7 +155,7 @@ struct autostart_request {
         const std::string_view name = entry.substr(0, equals);
         if (auto applied = apply_variable(name, std::string(entry.substr(equals + 1)), request);
             !applied)
-            return std::move(applied).error();
+            return applied;
         if (name != "FTRACE_TRACER") other = name;
     }
     if (request.tracer.empty() && !other.empty())
@@ -159,16 +163,14 @@ struct autostart_request {
                      other +
                          " is set, but FTRACE_TRACER is not: set it to function or "
                          "function_graph"};
-    return request;
+    return {};
 }
 
 /// The one tracer of the process that the environment started. Lives until the process ends.
 class autostart_session {
 public:
-    FTRACE_NOTRACE explicit autostart_session(autostart_request&& request)
-        : request_(std::move(request)),
-          tracer_(request_.tracer, request_.recording),
-          process_(::getpid()) {}
+    FTRACE_NOTRACE explicit autostart_session(const autostart_request& request)
+        : request_(request), tracer_(request_.tracer, request_.recording), process_(::getpid()) {}
 
     [[nodiscard]] FTRACE_NOTRACE result<void> start() {
         if (!request_.filter.empty())
@@ -226,7 +228,7 @@ private:
                      "FTRACE_OUTPUT: cannot write '" + path + "': " + std::strerror(errno)};
     }
 
-    autostart_request request_;
+    const autostart_request& request_;  ///< lives as long
     tracer tracer_;
     pid_t process_;
     int output_ = STDERR_FILENO;
@@ -235,26 +237,30 @@ private:
 inline bool autostart_done = false;
 inline autostart_session* autostarted = nullptr;
 
+FTRACE_NOTRACE inline void finish_autostarted() { autostarted->finish(); }
+
+/// Starts what the environment asks for, or says why not.
+FTRACE_NOTRACE inline void start_from_environment() {
+    auto* const request = new (std::nothrow) autostart_request;
+    if (request == nullptr) return;
+    result<void> outcome = read_environment(*request);
+    if (outcome && request->tracer.empty()) return;
+    if (outcome) {
+        autostarted = new (std::nothrow) autostart_session(*request);
+        if (autostarted == nullptr) return;
+        outcome = autostarted->start();
+    }
+    if (!outcome)
+        autostart_session::say(outcome.error().message);
+    else
+        std::atexit(finish_autostarted);
+}
+
 /// Runs before the program's constructors. Where several files include this header, the first does.
 __attribute__((constructor(101))) FTRACE_NOTRACE static void autostart() {
     if (std::exchange(autostart_done, true)) return;
     const int saved = errno;
-    if (::getauxval(AT_SECURE) == 0) {
-        auto request = read_environment();
-        if (!request) {
-            autostart_session::say(request.error().message);
-        } else if (!request->tracer.empty()) {
-            auto* const session = new (std::nothrow) autostart_session(std::move(request).value());
-            if (session != nullptr) {
-                if (auto started = session->start(); !started) {
-                    autostart_session::say(started.error().message);
-                } else {
-                    autostarted = session;
-                    std::atexit([]() FTRACE_NOTRACE { autostarted->finish(); });
-                }
-            }
-        }
-    }
+    if (::getauxval(AT_SECURE) == 0) start_from_environment();
     errno = saved;
 }
 

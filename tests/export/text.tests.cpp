@@ -21,7 +21,7 @@ trace_snapshot sample(const char* tracer) {
     trace_snapshot trace;
     trace.tracer = tracer;
     trace.cpus = 4;
-    trace.threads = {{1234, "app", 0, 0}, {1240, "worker-0", 0, 0}};
+    trace.threads = {{1234, "app"}, {1240, "worker-0"}};
     trace.symbols = {{main_ip, "main"},
                      {parse_ip, "_ZN2ns5parseEPKci"},  // ns::parse(char const*, int)
                      {hash_ip, "_Z4hashIiEvT_"}};      // void hash<int>(int)
@@ -215,7 +215,7 @@ TEST_CASE("text: results look like errno values or like words", "[export]") {
 
 TEST_CASE("text: another thread on a CPU is announced by a frame", "[export]") {
     trace_snapshot trace = sample("function_graph");
-    trace.threads = {{1, "migration/0", 0, 0}, {1755, "sshd", 0, 0}};
+    trace.threads = {{1, "migration/0"}, {1755, "sshd"}};
     trace.events = {enter(0, main_ip, 1'000, 0, 0),      enter(0, hash_ip, 1'500, 1, 1),
                     leave(0, hash_ip, 2'000, 500, 1, 1), enter(0, hash_ip, 3'000, 1, 0),
                     leave(0, hash_ip, 3'541, 541, 1, 0), leave(0, main_ip, 9'000, 8'000, 0, 0)};
@@ -255,7 +255,7 @@ TEST_CASE("text: a leaf stays a leaf when another thread runs between its two ev
 
 TEST_CASE("text: process and time columns, and none", "[export]") {
     trace_snapshot trace = sample("function_graph");
-    trace.threads[0] = {4802, "sh", 0, 0};
+    trace.threads[0] = {4802, "sh"};
     trace.events = {enter(2, hash_ip, 360'774'522'000), leave(2, hash_ip, 360'774'523'000, 616)};
     text_options options;
     options.funcgraph_proc = true;

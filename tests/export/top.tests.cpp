@@ -27,7 +27,7 @@ void add(trace_snapshot& trace, event_kind kind, std::uint32_t depth, std::uintp
 // outer: 10 us, of which inner takes 2 us + 4 us; then inner alone, 3 us, in another thread.
 trace_snapshot sample() {
     trace_snapshot trace;
-    trace.threads = {{1, "a", 0, 0}, {2, "b", 0, 0}};
+    trace.threads = {{1, "a"}, {2, "b"}};
     trace.symbols = {{0x10, "outer"}, {0x20, "inner"}, {0x30, "never_returns"}};
     add(trace, event_kind::graph_entry, 0, 0x10, 1'000);
     add(trace, event_kind::graph_entry, 1, 0x20, 2'000);

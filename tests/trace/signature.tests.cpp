@@ -32,7 +32,7 @@ struct registers {
     }
 };
 
-constexpr argument_evidence nothing_hidden{true, true, {}};
+constexpr argument_evidence nothing_hidden{true, true};
 
 std::string shown(std::string_view demangled, const registers& r,
                   const argument_evidence& evidence = nothing_hidden,
@@ -175,7 +175,7 @@ TEST_CASE("signature: no parameters, variadic, unknown", "[trace]") {
 
 TEST_CASE("signature: members that the name proves", "[trace]") {
     const registers r = registers().integer(0, 0x7f00'1000).integer(1, 7).vector(0, 2.5);
-    const argument_evidence returns_else{false, true, {}};
+    const argument_evidence returns_else{false, true};
     for (const char* name : {"A::f(int) const", "A::A(int)", "A::operator=(int)", "A::f(int) &&",
                              "f()::{lambda(int)#1}::operator()(int) const", "A<int>::A(int)"}) {
         CAPTURE(name);
@@ -192,14 +192,14 @@ TEST_CASE("signature: what neither name nor values prove is marked", "[trace]") 
     const registers r = registers().integer(0, 0x7f00'1000).integer(1, 7).vector(0, 2.5);
     // f may return a class in memory.
     CHECK(shown("f(char*, int, double)", r, {}) == "?0x7f001000, ?7, 2.5");
-    CHECK(shown("f(char*, int, double)", r, {false, true, {}}) == "0x7f001000, 7, 2.5");
-    CHECK(shown("f(char*, int, double)", r, {true, false, {}}) == "0x7f001000, 7, 2.5");
+    CHECK(shown("f(char*, int, double)", r, {false, true}) == "0x7f001000, 7, 2.5");
+    CHECK(shown("f(char*, int, double)", r, {true, false}) == "0x7f001000, 7, 2.5");
     // ns may be a class.
-    CHECK(shown("ns::f(char*, int, double)", r, {false, true, {}}) == "?0x7f001000, ?7, 2.5");
-    CHECK(shown("ns::f(char*, int, double)", r, {true, true, {}}) == "0x7f001000, 7, 2.5");
+    CHECK(shown("ns::f(char*, int, double)", r, {false, true}) == "?0x7f001000, ?7, 2.5");
+    CHECK(shown("ns::f(char*, int, double)", r, {true, true}) == "0x7f001000, 7, 2.5");
     // A template is a class, but f may be static.
-    CHECK(shown("A<int>::f(int, double)", r, {false, true, {}}) == "?this=0x7f001000, ?7, 2.5");
-    CHECK(shown("A<int>::f(int, int)", registers().integer(0, 3).integer(1, 4), {true, true, {}}) ==
+    CHECK(shown("A<int>::f(int, double)", r, {false, true}) == "?this=0x7f001000, ?7, 2.5");
+    CHECK(shown("A<int>::f(int, int)", registers().integer(0, 3).integer(1, 4), {true, true}) ==
           "3, 4");
     // The result is in the name.
     CHECK(shown("void f<int>(int, int)", r, {}) == "2130710528, 7");
@@ -208,7 +208,7 @@ TEST_CASE("signature: what neither name nor values prove is marked", "[trace]") 
 
 TEST_CASE("signature: other symbols tell a class from a namespace", "[trace]") {
     const registers r = registers().integer(0, 0x7f00'1000).integer(1, 7);
-    const argument_evidence returns_else{false, true, {}};
+    const argument_evidence returns_else{false, true};
     for (const char* symbol : {"vtable for ns::A", "typeinfo for ns::A", "ns::A::A()",
                                "ns::A::~A()", "ns::A::size() const", "g(int, ns::A const&)"}) {
         scope_facts facts;

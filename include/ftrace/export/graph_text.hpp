@@ -39,6 +39,10 @@ public:
             ++cpu_width_;
     }
 
+    graph_printer(const graph_printer&) = delete;
+    graph_printer& operator=(const graph_printer&) = delete;
+    FTRACE_NOTRACE ~graph_printer() = default;
+
     [[nodiscard]] FTRACE_NOTRACE std::string print() {
         header();
         find_next();
@@ -60,9 +64,8 @@ public:
 private:
     static constexpr std::size_t none = ~std::size_t{0};
 
-    struct thread_view {
-        std::vector<const trace_event*> open;  ///< by depth; nullptr where the call is not known
-    };
+    /// The open calls by depth; nullptr where the call is not known.
+    using open_calls = std::vector<const trace_event*>;
 
     FTRACE_NOTRACE void header() {
         out_ = "# tracer: " + trace_.tracer + "\n#\n#";
@@ -100,7 +103,7 @@ private:
         if (printed_[i]) return;  // the return of a leaf
         if (e.lost_before != 0) {
             append_lost(out_, e.cpu, e.lost_before);
-            threads_[e.thread].open.clear();
+            threads_[e.thread].clear();
         }
         show_switch(e);
         if (e.kind == event_kind::graph_return) {
@@ -134,7 +137,7 @@ private:
         } else {
             out_ += " {";
             comment(call, nullptr, false);
-            auto& open = threads_[call.thread].open;
+            auto& open = threads_[call.thread];
             open.resize(call.depth, nullptr);
             open.push_back(&call);
         }
@@ -142,7 +145,7 @@ private:
     }
 
     FTRACE_NOTRACE void leave(const trace_event& e) {
-        auto& open = threads_[e.thread].open;
+        auto& open = threads_[e.thread];
         const trace_event* call = e.depth < open.size() ? open[e.depth] : nullptr;
         if (call != nullptr && call->ip != e.ip) call = nullptr;
         if (e.depth < open.size()) open.resize(e.depth);
@@ -157,7 +160,7 @@ private:
 
     /// Closes the calls of this thread, from `depth` on, that have no return.
     FTRACE_NOTRACE void close_deeper(const trace_event& now, std::size_t depth) {
-        auto& open = threads_[now.thread].open;
+        auto& open = threads_[now.thread];
         while (open.size() > depth) {
             const trace_event* const left = open.back();
             open.pop_back();
@@ -255,7 +258,7 @@ private:
     const trace_snapshot& trace_;
     const text_options& options_;
     function_names names_;
-    std::vector<thread_view> threads_;
+    std::vector<open_calls> threads_;
     std::vector<std::size_t> next_;
     std::vector<bool> printed_;
     std::map<std::uint32_t, std::uint32_t> last_thread_;

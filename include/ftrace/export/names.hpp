@@ -26,6 +26,8 @@ enum class template_arguments : std::uint8_t {
 };
 
 struct name_options {
+    FTRACE_NOTRACE ~name_options() = default;
+
     template_arguments templates = template_arguments::full;
     /// How many components of a qualified name are shown, from its end: 2 of a::b::c::d gives c::d.
     /// 0: all.
@@ -41,15 +43,17 @@ struct name_options {
 class function_names {
 public:
     /// Both have to outlive this object.
-    FTRACE_NOTRACE function_names(const trace_snapshot& trace, const name_options& options)
+    FTRACE_NOTRACE function_names(const trace_snapshot& trace, const name_options& options,
+                                  bool arguments = true)
         : trace_(trace), options_(options) {
-        if (!options.arguments || trace.argument_words.empty()) return;
+        if (!arguments || !options.arguments || trace.argument_words.empty()) return;
         facts_ = trace.scopes;
         for (const auto& [address, linker_name] : trace.symbols) facts_.add(demangle(linker_name));
         gather_evidence();
     }
     function_names(const function_names&) = delete;
     function_names& operator=(const function_names&) = delete;
+    FTRACE_NOTRACE ~function_names() = default;
 
     /// "ns::parse"; an address without a symbol is shown as a number.
     [[nodiscard]] FTRACE_NOTRACE const std::string& name(std::uintptr_t address) {
@@ -67,6 +71,13 @@ public:
 
 private:
     struct function {
+        FTRACE_NOTRACE function() = default;
+        FTRACE_NOTRACE function(const function&) = default;
+        FTRACE_NOTRACE function(function&&) = default;
+        FTRACE_NOTRACE function& operator=(const function&) = default;
+        FTRACE_NOTRACE function& operator=(function&&) = default;
+        FTRACE_NOTRACE ~function() = default;
+
         std::string name;
         function_signature signature;
     };

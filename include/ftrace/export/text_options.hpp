@@ -10,7 +10,9 @@
 namespace ftrace::inline v0 {
 
 struct text_options {
-    name_options names;
+    FTRACE_NOTRACE ~text_options() = default;
+
+    name_options names{};
     std::size_t most_events = 0;  ///< only so many from the beginning; 0: all
 
     // function

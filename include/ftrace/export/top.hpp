@@ -18,6 +18,8 @@ namespace ftrace::inline v0 {
 
 /// One function's calls. Times are in nanoseconds, of the calls that returned while tracing.
 struct function_profile {
+    FTRACE_NOTRACE constexpr function_profile() = default;
+
     std::uintptr_t ip = 0;
     std::uint64_t hits = 0;     ///< calls recorded
     std::uint64_t returns = 0;  ///< of these, the ones whose time is known
@@ -41,7 +43,9 @@ struct function_profile {
 enum class profile_order : std::uint8_t { time, self, hits };
 
 struct top_options {
-    name_options names;
+    FTRACE_NOTRACE ~top_options() = default;
+
+    name_options names{};
     std::size_t count = 10;  ///< functions shown; 0: all
     profile_order order =
         profile_order::time;  ///< the kernel's; a function trace has no times, and goes by hits
@@ -121,10 +125,9 @@ namespace detail {
 /// The functions with the most time, as the kernel's trace_stat/function table.
 [[nodiscard]] FTRACE_NOTRACE inline std::string top(const trace_snapshot& trace,
                                                     const top_options& options = {}) {
-    name_options plain = options.names;
-    plain.arguments = false;
-    function_names names(trace, plain);
-    std::vector<function_profile> all = detail::merge_equal_names(profile(trace), names, plain);
+    function_names names(trace, options.names, false);
+    std::vector<function_profile> all =
+        detail::merge_equal_names(profile(trace), names, options.names);
     bool timed = false;
     for (const function_profile& f : all) timed |= f.returns != 0;
     const auto key = [&](const function_profile& f) FTRACE_NOTRACE {

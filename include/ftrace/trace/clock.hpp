@@ -11,6 +11,10 @@ namespace ftrace::inline v0::detail {
 
 /// One moment on both clocks.
 struct clock_sample {
+    FTRACE_NOTRACE constexpr clock_sample() = default;
+    FTRACE_NOTRACE constexpr clock_sample(std::uint64_t t, std::uint64_t n)
+        : ticks(t), nanoseconds(n) {}
+
     std::uint64_t ticks = 0;
     std::uint64_t nanoseconds = 0;  ///< CLOCK_MONOTONIC
 };

@@ -14,6 +14,8 @@ namespace ftrace::inline v0 {
 /// `int ns::parse<int>(char const*, int) const [clone .isra.0]`, in parts. All views point into the
 /// text given.
 struct demangled_name {
+    FTRACE_NOTRACE demangled_name() = default;
+
     std::string_view return_type;  ///< "int"; only function templates carry it
     std::string_view name;         ///< "ns::parse<int>"
     std::string_view scope;        ///< "ns"; empty where there is none

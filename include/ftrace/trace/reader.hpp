@@ -28,6 +28,9 @@ public:
     FTRACE_NOTRACE trace_reader(const tracer_buffers& buffers, const clock_scale& clock,
                                 trace_snapshot& out)
         : buffers_(buffers), clock_(clock), out_(out) {}
+    trace_reader(const trace_reader&) = delete;
+    trace_reader& operator=(const trace_reader&) = delete;
+    FTRACE_NOTRACE ~trace_reader() = default;
 
     /// Reads everything. Threads may go on recording: events that are overwritten meanwhile count
     /// as lost, and what is not yet finished is left out.
@@ -103,10 +106,7 @@ private:
         const auto [known, added] =
             threads_.emplace(std::pair(buffer.tid, buffer.generation), next);
         if (added) {
-            trace_thread thread;
-            thread.tid = buffer.tid;
-            thread.name = name_now(buffer);
-            out_.threads.push_back(thread);
+            out_.threads.emplace_back(buffer.tid, name_now(buffer));
         }
         return known->second;
     }

@@ -14,6 +14,11 @@ namespace ftrace::inline v0::detail {
 
 /// What the callbacks of one tracer share. Changed only while none runs.
 struct recorder {
+    FTRACE_NOTRACE recorder() = default;
+    FTRACE_NOTRACE ~recorder() = default;
+    recorder(const recorder&) = delete;
+    recorder& operator=(const recorder&) = delete;
+
     tracer_buffers buffers;
     bool arguments = true;
     int max_depth = 0;                                ///< 0: no limit

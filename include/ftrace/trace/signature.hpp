@@ -34,6 +34,13 @@ enum class certainty : std::uint8_t { no, maybe, yes };
 /// the better.
 class scope_facts {
 public:
+    FTRACE_NOTRACE scope_facts() = default;
+    FTRACE_NOTRACE scope_facts(const scope_facts&) = default;
+    FTRACE_NOTRACE scope_facts(scope_facts&&) = default;
+    FTRACE_NOTRACE scope_facts& operator=(const scope_facts&) = default;
+    FTRACE_NOTRACE scope_facts& operator=(scope_facts&&) = default;
+    FTRACE_NOTRACE ~scope_facts() = default;
+
     /// Learns from one symbol: vtables, type information, constructors, qualified members, types of
     /// parameters.
     FTRACE_NOTRACE void add(std::string_view demangled) {
@@ -125,6 +132,13 @@ private:
 
 /// How the arguments of one function lie in its registers.
 struct function_signature {
+    FTRACE_NOTRACE function_signature() = default;
+    FTRACE_NOTRACE function_signature(const function_signature&) = default;
+    FTRACE_NOTRACE function_signature(function_signature&&) = default;
+    FTRACE_NOTRACE function_signature& operator=(const function_signature&) = default;
+    FTRACE_NOTRACE function_signature& operator=(function_signature&&) = default;
+    FTRACE_NOTRACE ~function_signature() = default;
+
     bool known = false;  ///< false: a C function, a clone with other parameters, a name that is not
                          ///< understood
     certainty this_pointer = certainty::no;  ///< whether the first integer word is `this`

@@ -12,12 +12,15 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0 {
 
 /// One recorded event, its time in nanoseconds of CLOCK_MONOTONIC.
 struct trace_event {
+    FTRACE_NOTRACE constexpr trace_event() = default;
+
     static constexpr std::uint64_t unknown = ~std::uint64_t{0};
     static constexpr std::size_t no_arguments = ~std::size_t{0};
 
@@ -39,6 +42,14 @@ struct trace_event {
 };
 
 struct trace_thread {
+    FTRACE_NOTRACE trace_thread(pid_t id, std::string thread_name)
+        : tid(id), name(std::move(thread_name)) {}
+    FTRACE_NOTRACE trace_thread(const trace_thread&) = default;
+    FTRACE_NOTRACE trace_thread(trace_thread&&) = default;
+    FTRACE_NOTRACE trace_thread& operator=(const trace_thread&) = default;
+    FTRACE_NOTRACE trace_thread& operator=(trace_thread&&) = default;
+    FTRACE_NOTRACE ~trace_thread() = default;
+
     pid_t tid = 0;
     std::string name;              ///< the kernel's comm, at most 15 characters
     std::uint32_t last_cpu = 0;    ///< where its last event was recorded
@@ -47,6 +58,13 @@ struct trace_thread {
 
 /// Everything an exporter needs.
 struct trace_snapshot {
+    FTRACE_NOTRACE trace_snapshot() = default;
+    FTRACE_NOTRACE trace_snapshot(const trace_snapshot&) = default;
+    FTRACE_NOTRACE trace_snapshot(trace_snapshot&&) = default;
+    FTRACE_NOTRACE trace_snapshot& operator=(const trace_snapshot&) = default;
+    FTRACE_NOTRACE trace_snapshot& operator=(trace_snapshot&&) = default;
+    FTRACE_NOTRACE ~trace_snapshot() = default;
+
     std::string tracer = "function";
     unsigned cpus = 1;  ///< of the machine
     std::vector<trace_thread> threads;
