@@ -67,15 +67,23 @@ struct available_function {
 
 namespace detail {
 
+/// One of the names of kept_name().
+struct kept_names {
+    std::string name;
+    kept_names* next;
+
+    FTRACE_NOTRACE ~kept_names() = default;
+};
+
 /// A copy of `name` that stays for good; the same one for equal names.
 [[nodiscard]] FTRACE_NOTRACE inline std::string_view kept_name(std::string_view name) {
     static recursive_lock* const lock = new recursive_lock;
-    static std::vector<std::string*>* const names = new std::vector<std::string*>;
+    static kept_names* names = nullptr;
     const lock_guard guard(*lock);
-    for (const std::string* known : *names)
-        if (*known == name) return *known;
-    names->push_back(new std::string(name));
-    return *names->back();
+    for (const kept_names* known = names; known != nullptr; known = known->next)
+        if (known->name == name) return known->name;
+    names = new kept_names{std::string(name), names};
+    return names->name;
 }
 
 /// Appends the functions of one object to a list.
@@ -91,7 +99,7 @@ public:
           name_(kept_name(object.name())),
           list_(list),
           demangle_(demangle),
-          listed_(symbols_.entries().size()) {}
+          listed_(symbols_.entries().size(), '\0') {}
 
     FTRACE_NOTRACE void run() {
         list_.reserve(list_.size() + object_.sites.size());
@@ -131,7 +139,7 @@ private:
                 return;
             }
             for (const symbol_entry& alias : aliases)
-                listed_[static_cast<std::size_t>(&alias - symbols_.entries().data())] = true;
+                listed_[static_cast<std::size_t>(&alias - symbols_.entries().data())] = 1;
             add(aliases[0].linker_name(), usable ? site : 0, reason);
         };
         for_each_site_symbols(object_, sites, symbols_, visit);
@@ -142,7 +150,7 @@ private:
         const std::span<const symbol_entry> entries = symbols_.entries();
         for (std::size_t i = 0; i < entries.size(); ++i) {
             const bool alias = i > 0 && entries[i].address == entries[i - 1].address;
-            if (!listed_[i] && !alias && entries[i].size != 0)  // without a size: a label
+            if (listed_[i] == 0 && !alias && entries[i].size != 0)  // without a size: a label
                 add(entries[i].linker_name(), 0, trace_reason::no_site);
         }
     }
@@ -152,7 +160,7 @@ private:
     std::string_view name_;
     std::vector<available_function>& list_;
     demangler& demangle_;
-    std::vector<bool> listed_;
+    std::string listed_;  // a flag for each symbol
 };
 
 }  // namespace detail

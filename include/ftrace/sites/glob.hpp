@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ftrace/core/config.hpp>
 #include <string>
 #include <string_view>
@@ -122,7 +123,7 @@ private:
         unsigned char value;  // the letter, or the index of the class
     };
     struct char_class {
-        std::uint64_t bits[4] = {};
+        std::uint64_t bits[4];
         FTRACE_NOTRACE void add(unsigned char c) noexcept {
             bits[c / 64] |= std::uint64_t{1} << (c % 64);
         }
@@ -169,23 +170,28 @@ private:
         }
         if (inverted)
             for (std::uint64_t& bits : set.bits) bits = ~bits;
-        if (classes_.size() == 256) return;  // more than any name has letters
-        tokens_.push_back({token::one_of, static_cast<unsigned char>(classes_.size())});
-        classes_.push_back(set);
+        const std::size_t index = classes_.size() / sizeof set;
+        if (index == 256) return;  // more than any name has letters
+        tokens_.push_back({token::one_of, static_cast<unsigned char>(index)});
+        classes_.append(reinterpret_cast<const char*>(&set), sizeof set);
     }
     [[nodiscard]] FTRACE_NOTRACE bool accepts(const token& expected, char c) const noexcept {
         const auto letter = static_cast<unsigned char>(c);
         switch (expected.kind) {
         case token::letter: return expected.value == letter;
         case token::any_one: return true;
-        case token::one_of: return classes_[expected.value].has(letter);
+        case token::one_of: {
+            char_class set;
+            std::memcpy(&set, classes_.data() + expected.value * sizeof set, sizeof set);
+            return set.has(letter);
+        }
         case token::any_run: break;
         }
         return false;
     }
 
     std::vector<token> tokens_;
-    std::vector<char_class> classes_;
+    std::string classes_;  ///< the bytes of one char_class after the other
     bool literal_ = true;
 };
 

@@ -7,7 +7,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0 {
@@ -91,27 +90,32 @@ public:
         const std::string_view candidate = last_component(plain_);
         // Half of the letters may differ, and no more than in the worst name kept so far.
         std::size_t limit = last_.size() / 2 + 1;
-        if (found_.size() == count_ && found_.back().first / scale < limit)
-            limit = found_.back().first / scale;
+        if (names_.size() == count_ && scores_.back() / scale < limit)
+            limit = scores_.back() / scale;
         const std::size_t distance = letters_(last_, candidate, limit);
         if (distance > limit) return;
         // Among equals the one whose namespaces and classes are nearest.
         constexpr std::size_t farthest = scale - 1;
         const std::size_t score = distance * scale + letters_(whole_, plain_, farthest - 1);
-        for (const auto& known : found_)
-            if (known.second == plain_) return;
-        std::size_t at = found_.size();
-        while (at > 0 && found_[at - 1].first > score) --at;
-        if (at == count_) return;
-        found_.emplace(found_.begin() + static_cast<std::ptrdiff_t>(at), score, plain_);
-        if (found_.size() > count_) found_.pop_back();
+        for (const std::string& known : names_)
+            if (known == plain_) return;
+        if (names_.size() < count_) {
+            names_.emplace_back();
+            scores_.push_back(score);
+        } else if (scores_.back() <= score) {
+            return;
+        }
+        std::size_t at = names_.size() - 1;
+        for (; at > 0 && scores_[at - 1] > score; --at) {
+            names_[at].swap(names_[at - 1]);
+            scores_[at] = scores_[at - 1];
+        }
+        names_[at] = plain_;
+        scores_[at] = score;
     }
 
-    [[nodiscard]] FTRACE_NOTRACE std::vector<std::string> names() const {
-        std::vector<std::string> list;
-        for (const auto& each : found_) list.push_back(each.second);
-        return list;
-    }
+    /// The nearest first.
+    [[nodiscard]] FTRACE_NOTRACE const std::vector<std::string>& names() const { return names_; }
 
 private:
     static constexpr std::size_t scale = 64;
@@ -120,7 +124,8 @@ private:
     std::string whole_, plain_;
     std::string_view last_;
     edit_distance letters_;
-    std::vector<std::pair<std::size_t, std::string>> found_;
+    std::vector<std::string> names_;
+    std::vector<std::size_t> scores_;
 };
 
 }  // namespace detail

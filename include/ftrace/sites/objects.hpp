@@ -185,7 +185,8 @@ FTRACE_NOTRACE inline void scan_image(const loaded_image& image, loaded_object& 
                 {image.bias + segment.p_vaddr, image.bias + segment.p_vaddr + segment.p_memsz});
     }
     const byte_view id = image.build_id();
-    object.build_id.assign(id.begin(), id.end());
+    object.build_id.resize(id.size());
+    if (!id.empty()) std::memcpy(object.build_id.data(), id.data(), id.size());
     site_scan(image, object).run();
 }
 

@@ -172,9 +172,10 @@ private:
         if (header.sh_link >= file.section_count()) return false;
         const byte_view symbols = file.contents(header);
         const byte_view names = file.contents(file.section(header.sh_link));
-        std::vector<bool> executable(file.section_count());
+        std::string executable(file.section_count(),
+                               '\0');  // <vector>'s bool costs more to compile
         for (std::size_t i = 0; i < executable.size(); ++i)
-            executable[i] = (file.section(i).sh_flags & SHF_EXECINSTR) != 0;
+            executable[i] = (file.section(i).sh_flags & SHF_EXECINSTR) != 0 ? 1 : 0;
         const std::size_t count = symbols.size() / sizeof(ElfW(Sym));
         std::vector<symbol_entry> found;
         found.reserve(count / 2);
@@ -187,7 +188,7 @@ private:
             // sections or more, and a function's type says enough there.
             if (symbol.st_shndx == SHN_UNDEF ||
                 (symbol.st_shndx < SHN_LORESERVE
-                     ? symbol.st_shndx >= executable.size() || !executable[symbol.st_shndx]
+                     ? symbol.st_shndx >= executable.size() || executable[symbol.st_shndx] == 0
                      : symbol.st_shndx != SHN_XINDEX || kind == STT_NOTYPE))
                 continue;
             std::string_view name = string_at(names, symbol.st_name);

@@ -39,10 +39,11 @@ namespace detail {
 struct symbol_cache {
     struct object {
         std::string path;
-        std::vector<unsigned char> build_id;
+        std::string build_id;
         std::uintptr_t header;
         std::uintptr_t bias;
         symbol_table table;
+        object* next;
 
         FTRACE_NOTRACE ~object() = default;
     };
@@ -52,13 +53,12 @@ struct symbol_cache {
     FTRACE_NOTRACE ~symbol_cache() = default;
 
     recursive_lock lock;  // taken before the loader's lock, never within it
-    std::vector<object*> objects;
+    object* objects = nullptr;
 
-    [[nodiscard]] FTRACE_NOTRACE const symbol_table* find(std::string_view path,
-                                                          std::span<const unsigned char> build_id,
+    [[nodiscard]] FTRACE_NOTRACE const symbol_table* find(std::string_view path, byte_view build_id,
                                                           std::uintptr_t header,
                                                           std::uintptr_t bias) const noexcept {
-        for (const object* known : objects) {
+        for (const object* known = objects; known != nullptr; known = known->next) {
             if (known->path != path || known->build_id.size() != build_id.size()) continue;
             if (build_id.empty()
                     ? known->header == header && known->bias == bias
@@ -81,9 +81,14 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
     const byte_view id = image.build_id();
     const auto header = reinterpret_cast<std::uintptr_t>(image.segments);
     if (const symbol_table* known = cache.find(path, id, header, image.bias)) return *known;
-    cache.objects.push_back(new symbol_cache::object{
-        path, {id.begin(), id.end()}, header, image.bias, {image.open_file(), path}});
-    return cache.objects.back()->table;
+    cache.objects =
+        new symbol_cache::object{path,
+                                 std::string(reinterpret_cast<const char*>(id.data()), id.size()),
+                                 header,
+                                 image.bias,
+                                 {image.open_file(), path},
+                                 cache.objects};
+    return cache.objects->table;
 }
 
 /// The symbols of an object, read now if they never were; empty if it was unloaded before. Valid

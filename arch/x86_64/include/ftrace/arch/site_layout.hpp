@@ -6,7 +6,6 @@
 #include <cstring>
 #include <ftrace/arch/insn.hpp>
 #include <ftrace/core/config.hpp>
-#include <iterator>
 
 namespace ftrace::inline v0::arch {
 
@@ -136,7 +135,7 @@ FTRACE_NOTRACE inline void split_wide_nop(const nop_tail& tail) noexcept {
     auto* const to = reinterpret_cast<unsigned char*>(tail.begin);
     for (std::size_t done = 0; done < tail.size;) {
         const std::size_t left = tail.size - done;
-        const std::size_t length = left < std::size(nops) ? left : std::size(nops);
+        const std::size_t length = left < sizeof nops[0] ? left : sizeof nops[0];
         for (std::size_t i = 0; i < length; ++i)
             __atomic_store_n(to + done + i, nops[length - 1][i], __ATOMIC_RELEASE);
         done += length;
