@@ -25,20 +25,21 @@ struct backtrace {
     unsigned frames = 0;
 };
 
-_Unwind_Reason_Code visit(_Unwind_Context* context, void* data) {
+// Not instrumented: a sanitizer's runtime is not made to be entered between any two instructions.
+FTRACE_NO_INSTRUMENTATION _Unwind_Reason_Code visit(_Unwind_Context* context, void* data) {
     auto& trace = *static_cast<backtrace*>(data);
     trace.last = ::_Unwind_GetIP(context);
     if (trace.last == stepping.caller || trace.last + 1 == stepping.caller) trace.found = true;
     return ++trace.frames < 200 ? _URC_NO_REASON : _URC_NORMAL_STOP;
 }
 
-void on_step(int, siginfo_t*, void* context) {
+FTRACE_NO_INSTRUMENTATION void on_step(int, siginfo_t*, void* context) {
     const auto at = static_cast<std::uintptr_t>(
         static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP]);
     if (at == stepping.caller) stepping.left = true;
     if (stepping.left) return;  // what switches the flag off has no exact unwind table
     ++stepping.steps;
-    const bool in_trampoline = state().regions.contains(at);
+    const bool in_trampoline = detail::shared_graph()->regions.contains(at);
     if (in_trampoline) ++stepping.in_trampoline;
     const std::uintptr_t stub =
         arch::return_stub_for<detail::graph_return>(arch::widest_vector_register());
@@ -49,12 +50,18 @@ void on_step(int, siginfo_t*, void* context) {
     if (stepping.wrong++ == 0) stepping.wrong_at = at;
 }
 
-HOOKED void step(bool on) {
+FTRACE_NO_INSTRUMENTATION HOOKED void step(bool on) {
     constexpr unsigned long long trap = 0x100;
     __writeeflags(on ? __readeflags() | trap : __readeflags() & ~trap);
 }
 
-HOOKED int stepped(fgraph_ops& by) {
+int returned;
+FTRACE_NO_INSTRUMENTATION void on_stepped_return(const ftrace_graph_ret&, fgraph_ops&,
+                                                 ftrace_regs&) noexcept {
+    ++returned;
+}
+
+FTRACE_NO_INSTRUMENTATION HOOKED int stepped(fgraph_ops& by) {
     stepping.caller = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
     __asm__ volatile("" : : : "memory");
     HOOK_RETURN(by, 1);
@@ -65,7 +72,7 @@ HOOKED int stepped(fgraph_ops& by) {
     step(true);
     return 7;
 }
-HOOKED int steps_through(fgraph_ops& by) {
+FTRACE_NO_INSTRUMENTATION HOOKED int steps_through(fgraph_ops& by) {
     int result = opaque(stepped)(by);
     __asm__ volatile("" : "+r"(result));
     step(false);
@@ -75,9 +82,7 @@ HOOKED int steps_through(fgraph_ops& by) {
 }  // namespace
 
 TEST_CASE("return trampoline: unwinding is right at every instruction", "[graph]") {
-    static int returned;
-    fgraph_ops& by = make_ops(
-        nullptr, [](const ftrace_graph_ret&, fgraph_ops&, ftrace_regs&) noexcept { ++returned; });
+    fgraph_ops& by = make_ops(nullptr, on_stepped_return);
     struct sigaction action{}, before;
     action.sa_sigaction = on_step;
     action.sa_flags = SA_SIGINFO;

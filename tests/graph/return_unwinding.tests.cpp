@@ -47,6 +47,16 @@ HOOKED int catches(int frames, int& cleaned) {
     }
 }
 
+// Two hooks of one return address: as by a call in the tail, or by two fgraph_ops.
+HOOKED int throws_hooked_twice(bool throws) {
+    HOOK_RETURN(gops(), 30);
+    const unsigned long caller = last_entry.parent;
+    HOOK_RETURN(gops(), 31);
+    if (last_entry.parent != caller) return -1;
+    if (throws) throw std::runtime_error("from a tail");
+    return 2;
+}
+
 template <class Child>
 int status_of(Child child) {
     const pid_t pid = ::fork();
@@ -73,6 +83,8 @@ TEST_CASE("return trampoline: exceptions are caught where they would be without"
         CHECK(lost() - lost_before == static_cast<std::uint64_t>(frames));
     }
     CHECK_THROWS_AS(rethrows(5), std::runtime_error);
+    CHECK_THROWS_AS(throws_hooked_twice(true), std::runtime_error);
+    CHECK(throws_hooked_twice(false) == 2);
     for (int i = 0; i < 5000; ++i) {
         int cleaned = 0;
         if (catches(2, cleaned) != 2) FAIL("caught elsewhere");

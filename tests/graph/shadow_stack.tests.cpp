@@ -27,6 +27,11 @@ HOOKED int outer(std::uintptr_t& caller_of_inner) {
     __asm__ volatile("" : "+r"(result));  // no call in the tail
     return result + 1;
 }
+HOOKED long deeper_on_the_stack(long (*call)()) {
+    volatile char room[4096];
+    room[0] = 0;
+    return call() + room[0];
+}
 HOOKED int hooked_by(fgraph_ops& by, int x) {
     HOOK_RETURN(by, 30);
     return x;
@@ -131,12 +136,31 @@ TEST_CASE("return trampoline: threads come and go, and shadow stacks are used ag
         std::thread threads[4];
         for (auto& thread : threads)
             thread = std::thread([&] {
-                if (recurses(20) != 20 || last_return.depth != 0) ++wrong;
+                if (deeper_on_the_stack([] { return recurses(20); }) != 20 ||
+                    last_return.depth != 0)
+                    ++wrong;
+                // What this leaves behind would be around the next thread's calls.
                 hooked_while([] { ::pthread_exit(nullptr); });
             });
         for (auto& thread : threads) thread.join();
+        // Every other round, the next threads are given these threads' places in the thread pool.
+        if (round % 2 == 0) detail::process()->threads.release_dead();
     }
     CHECK(wrong == 0);
+}
+
+TEST_CASE("return trampoline: more threads, one after the other, than there are regions",
+          "[graph]") {
+    const std::uint64_t overruns_before = overruns();
+    std::atomic<std::size_t> seen{0};
+    const std::size_t threads = detail::region_pool::most + 100;
+    for (std::size_t i = 0; i < threads; ++i)
+        std::thread([&] {
+            const counts before;
+            if (recurses(3) == 3) seen += before.new_returns();
+        }).join();
+    CHECK(seen == 4 * threads);
+    CHECK(overruns() == overruns_before);
 }
 
 TEST_CASE("return trampoline: a child of fork goes on, through frames of its parent too",

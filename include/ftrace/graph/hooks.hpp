@@ -72,22 +72,23 @@ FTRACE_NO_INSTRUMENTATION inline void deliver_return(const graph_state& state,
 }
 
 /// What trampolines call, through the return stub.
-struct FTRACE_LOCAL graph_return{FTRACE_NO_INSTRUMENTATION static arch::vector_width returned(
-    std::uintptr_t trampoline, ftrace_regs& regs) noexcept {const int saved = errno;
-const graph_state* const state = shared_graph();
-shadow_stack& stack = shadow_stack::of(trampoline);
-std::uintptr_t i = arch::return_region::index_of(trampoline);
-while (i != 0) {
-    const shadow_frame frame = stack.frame(i);
-    if (frame.slot <= shadow_frame::claimed) break;  // it returned before
-    stack.release(i);
-    if (state != nullptr) deliver_return(*state, frame, stack.overruns(), regs);
-    i = frame.behind;
-}
-errno = saved;
-return arch::used_return_width(regs);
-}  // namespace ftrace::inline v0::detail
-}
-;
+struct graph_return {
+    FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static arch::vector_width returned(
+        std::uintptr_t trampoline, ftrace_regs& regs) noexcept {
+        const int saved = errno;
+        const graph_state* const state = shared_graph();
+        shadow_stack& stack = shadow_stack::of(trampoline);
+        std::uintptr_t i = arch::return_region::index_of(trampoline);
+        while (i != 0) {
+            const shadow_frame frame = stack.frame(i);
+            if (frame.slot <= shadow_frame::claimed) break;  // it returned before
+            stack.release(i);
+            if (state != nullptr) deliver_return(*state, frame, stack.overruns(), regs);
+            i = frame.behind;
+        }
+        errno = saved;
+        return arch::used_return_width(regs);
+    }
+};
 
 }  // namespace ftrace::inline v0::detail

@@ -14,38 +14,14 @@
 // the exit event.
 #pragma once
 
-#include <errno.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
 #include <ftrace/arch/return_unwind.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/graph/stack_range.hpp>
 
 namespace ftrace::inline v0::detail {
-
-/// The addresses a thread's own stack may have. Calls outside run on a signal stack or a fiber's.
-struct stack_range {
-    std::uintptr_t begin, end;
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t address) const noexcept {
-        return address - begin < end - begin;
-    }
-};
-
-/// Whether an address can be read: the kernel copies the mask before it looks at the operation,
-/// which is none.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool readable(std::uintptr_t address) noexcept {
-    const int saved = errno;
-    constexpr int no_operation = -1;
-    constexpr std::size_t mask_size = 8;
-    const bool fault =
-        ::syscall(SYS_rt_sigprocmask, no_operation, address, nullptr, mask_size) < 0 &&
-        errno == EFAULT;
-    errno = saved;
-    return !fault;
-}
 
 struct shadow_frame {
     std::uintptr_t ret;   ///< the true return address; first, since trampoline and unwinder read it
@@ -82,14 +58,25 @@ public:
         return *reinterpret_cast<shadow_stack*>(region::region_of(code) + region::code_size);
     }
 
-    /// Empties the stack for a (new) owner. Frames are looked at as far as they were ever used.
-    FTRACE_NO_INSTRUMENTATION void reset(std::uintptr_t stub, std::uint64_t generation,
-                                         stack_range stack) noexcept {
-        for (std::uint32_t i = first; i < header_.used; ++i) release(i);
-        header_ = {stub, generation, stack, first, first, header_.overruns, header_.lost};
+    /// Passes the stack to another thread, whose slot and identity these are. The thread before
+    /// is gone, and with it the frames on its own stack. Those on other stacks may belong to fibers
+    /// that go on elsewhere: they stay until they return.
+    FTRACE_NO_INSTRUMENTATION void hand_over(std::uintptr_t stub, const void* owner,
+                                             thread_identity identity, stack_range stack) noexcept {
+        std::uint32_t used = first;
+        for (std::uint32_t i = first; i < header_.used; ++i) {
+            const std::uintptr_t slot = frames_[i].slot;
+            if (slot <= shadow_frame::claimed || header_.stack.contains(slot) || !is_hooked(i))
+                release(i);
+            else
+                used = i + 1;
+        }
+        header_ = {stub, owner, identity, stack, first, used, header_.overruns, header_.lost};
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t generation() const noexcept {
-        return header_.generation;
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool belongs_to(
+        const void* owner, thread_identity identity) const noexcept {
+        return header_.owner == owner && header_.identity.generation == identity.generation &&
+               header_.identity.tid == identity.tid;
     }
 
     /// Prepares the hook of a call whose return address lies at `slot` and is truly `ret`; forgets
@@ -158,7 +145,8 @@ private:
 
     struct header {
         std::uintptr_t stub;  ///< first, since trampolines call it
-        std::uint64_t generation;
+        const void* owner;
+        thread_identity identity;
         stack_range stack;
         std::uint32_t top;   ///< above it, frames are free unless handlers switched stacks
         std::uint32_t used;  ///< above it, frames were never used

@@ -1,0 +1,204 @@
+// The regions of trampolines and shadow stacks of all threads.
+#pragma once
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/os.hpp>
+#include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_pool.hpp>
+#include <ftrace/core/unwinders.hpp>
+#include <ftrace/graph/shadow_stack.hpp>
+#include <string>
+
+namespace ftrace::inline v0::detail {
+
+/// Address space for the regions of many threads, made once and never unmapped: a hooked function
+/// may return at any time. A region's memory is taken when its thread hooks its first call: two
+/// system calls, no lock, and no unwinder to tell, since one FDE describes them all. When all are
+/// taken, those of threads that are gone serve again.
+class region_pool {
+    using region = arch::return_region;
+
+public:
+    static constexpr std::size_t most = 1024, fewest = 8;  // threads
+
+    FTRACE_NOTRACE region_pool() noexcept {}
+
+    /// Errors: out_of_memory, permission_denied.
+    FTRACE_NOTRACE result<void> make(std::uintptr_t stub) {
+        for (capacity_ = most; capacity_ >= fewest; capacity_ /= 2)
+            if (reserve()) break;
+        if (base_ == 0)
+            return error{errc::out_of_memory,
+                         "no address space for return trampolines: raise the limit of address "
+                         "space (ulimit -v) by " +
+                             std::to_string(fewest * region::size >> 20) + " MiB"};
+        // Shared, because mremap duplicates shared mappings only: all regions' code is one copy.
+        void* const code =
+            ::mmap(reinterpret_cast<void*>(base_), region::code_size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (code == MAP_FAILED) {
+            const int number = errno;
+            give_back();
+            return error{errc::out_of_memory, std::string("no memory for return trampolines (") +
+                                                  std::strerror(number) +
+                                                  "): free some, or trace entries only"};
+        }
+        arch::write_return_trampolines(static_cast<std::byte*>(code));
+        if (::mprotect(code, region::code_size, PROT_READ | PROT_EXEC) != 0) {
+            const int number = errno;
+            give_back();
+            return error{errc::permission_denied, "cannot make return trampolines executable: " +
+                                                      why_text_is_protected(number) +
+                                                      ". Exit hooks are not available"};
+        }
+        stub_ = stub;
+        section_.describe(base_, capacity_ * region::size);
+        unwinder_registrar(section_).register_all();
+        find_stacks();
+        return {};
+    }
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t address) const noexcept {
+        return address - base_ < capacity_ * region::size;
+    }
+
+    /// The calling thread's shadow stack; `slot`: an address on its stack. nullptr: too many
+    /// threads, or no memory.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* of(thread_state& thread,
+                                                             std::uintptr_t slot) noexcept {
+        const thread_identity identity{thread.generation, thread.tid};
+        auto* stack = static_cast<shadow_stack*>(thread.graph);
+        if (__builtin_expect(contains(reinterpret_cast<std::uintptr_t>(stack)) &&
+                                 stack->belongs_to(&thread, identity),
+                             1))
+            return stack;
+        // Something else: the last slot of the thread pool, see graph_home().
+        if (stack != nullptr && !contains(reinterpret_cast<std::uintptr_t>(stack))) return nullptr;
+        const int saved = errno;
+        stack = open();
+        errno = saved;
+        thread.graph = stack;
+        if (stack != nullptr) stack->hand_over(stub_, &thread, identity, stack_of(slot));
+        return stack;
+    }
+
+    /// Calls `use(shadow_stack&)` for every stack there is.
+    template <class Use>
+    FTRACE_NOTRACE void for_each(Use use) const {
+        const std::size_t opened = __atomic_load_n(&opened_, __ATOMIC_ACQUIRE);
+        for (std::size_t i = 0; i < opened && i < capacity_; ++i)
+            if (__atomic_load_n(&owners_[i].pid, __ATOMIC_ACQUIRE) != 0)
+                use(shadow_stack::of(base_ + i * region::size));
+    }
+
+private:
+    // Aligned address space without memory behind it.
+    FTRACE_NOTRACE bool reserve() noexcept {
+        const std::size_t size = (capacity_ + 1) * region::size;
+        void* const memory =
+            ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) return false;
+        const auto begin = reinterpret_cast<std::uintptr_t>(memory);
+        base_ = (begin + region::size - 1) & ~(region::size - 1);
+        const std::uintptr_t end = base_ + capacity_ * region::size;
+        if (base_ != begin) ::munmap(memory, base_ - begin);
+        if (end != begin + size) ::munmap(reinterpret_cast<void*>(end), begin + size - end);
+        return true;
+    }
+
+    FTRACE_NOTRACE void give_back() noexcept {
+        ::munmap(reinterpret_cast<void*>(base_), capacity_ * region::size);
+    }
+
+    // The stack of the first thread reaches from below its arguments, which the kernel puts at its
+    // top, as far as the limit allows; nothing else is mapped for 128 MiB. Other threads' stacks
+    // end near the thread pointer. A wrong guess costs exit events, see shadow_stack.hpp.
+    FTRACE_NOTRACE void find_stacks() noexcept {
+        constexpr std::uintptr_t kernel_gap = std::uintptr_t{128} << 20;
+        rlimit limit{};
+        std::uintptr_t size = kernel_gap;
+        if (::getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+            limit.rlim_cur > size)
+            size = limit.rlim_cur;
+        const std::uintptr_t end = ::getauxval(AT_RANDOM);
+        first_thread_ = {end > size ? end - size : 0, end};
+        pthread_attr_t attributes;
+        if (::pthread_attr_init(&attributes) != 0) return;
+        ::pthread_attr_getstacksize(&attributes, &stack_size_);
+        ::pthread_attr_destroy(&attributes);
+    }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION stack_range
+    stack_of(std::uintptr_t slot) const noexcept {
+        if (first_thread_.contains(slot)) return first_thread_;
+        const auto end = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+        return {end > stack_size_ ? end - stack_size_ : 0, end};
+    }
+
+    // A new region, or that of a thread that is gone.
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) shadow_stack* open() noexcept {
+        const pid_t pid = ::getpid();
+        const auto tid = static_cast<pid_t>(::syscall(SYS_gettid));
+        std::size_t i = __atomic_load_n(&opened_, __ATOMIC_RELAXED);
+        while (i < capacity_ && !__atomic_compare_exchange_n(&opened_, &i, i + 1, true,
+                                                             __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        }
+        if (i >= capacity_) return inherit(pid, tid);
+        const std::uintptr_t at = base_ + i * region::size;
+        // An old size of 0 duplicates a shared mapping (mremap(2)). The first region has the code.
+        const bool made = (i == 0 || ::mremap(reinterpret_cast<void*>(base_), 0, region::code_size,
+                                              MREMAP_MAYMOVE | MREMAP_FIXED,
+                                              reinterpret_cast<void*>(at)) != MAP_FAILED) &&
+                          ::mprotect(reinterpret_cast<void*>(at + region::code_size),
+                                     region::code_size, PROT_READ | PROT_WRITE) == 0;
+        if (!made) return nullptr;
+        __atomic_store_n(&owners_[i].tid, tid, __ATOMIC_RELAXED);
+        // release: pairs with for_each() and inherit(), which then find the memory.
+        __atomic_store_n(&owners_[i].pid, pid, __ATOMIC_RELEASE);
+        return &shadow_stack::of(at);
+    }
+
+    // Not from threads of a process that forked this one: that which called fork goes on here,
+    // under another number.
+    FTRACE_NO_INSTRUMENTATION shadow_stack* inherit(pid_t pid, pid_t tid) noexcept {
+        const std::size_t from = __atomic_fetch_add(&inherited_, 1, __ATOMIC_RELAXED);
+        for (std::size_t n = 0; n < capacity_; ++n) {
+            const std::size_t i = (from + n) % capacity_;
+            if (__atomic_load_n(&owners_[i].pid, __ATOMIC_ACQUIRE) != pid) continue;
+            pid_t before = __atomic_load_n(&owners_[i].tid, __ATOMIC_RELAXED);
+            if (before == tid || thread_pool::alive(before)) continue;
+            if (__atomic_compare_exchange_n(&owners_[i].tid, &before, tid, false, __ATOMIC_ACQ_REL,
+                                            __ATOMIC_RELAXED))
+                return &shadow_stack::of(base_ + i * region::size);
+        }
+        return nullptr;
+    }
+
+    struct region_owner {
+        pid_t pid;  // 0: no memory yet
+        pid_t tid;
+    };
+
+    std::uintptr_t base_ = 0;
+    std::size_t capacity_ = 0;
+    std::size_t opened_ = 0;
+    std::uintptr_t stub_ = 0;
+    stack_range first_thread_{};
+    std::size_t stack_size_ = std::size_t{8} << 20;
+    std::size_t inherited_ = 0;
+    region_owner owners_[most]{};
+    arch::return_unwind_section section_;
+};
+
+}  // namespace ftrace::inline v0::detail
