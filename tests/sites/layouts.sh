@@ -49,7 +49,7 @@ for protection in -fcf-protection=none -fcf-protection=full; do
     done
     for level in -O0 -Os; do check sites "$entry=5 $protection $level" ""; done
     for layout in 5,5 3 4 7,3 1,0; do check short "$entry=$layout $protection -O2" ""; done
-    for layout in 6 7 8 9 10 13 14 15 16; do check sites "$entry=$layout $protection -O2" ""; done
+    for layout in 6 7 8 9 10 11 12 13 14 15 16; do check sites "$entry=$layout $protection -O2" ""; done
     library sites "$entry=5 $protection -O2" ""
     library sites "$entry=10,5 $protection -O2" ""
     library short "$entry=5,5 $protection -O2" ""

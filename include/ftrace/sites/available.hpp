@@ -38,8 +38,8 @@ enum class trace_reason : std::uint8_t {
     case trace_reason::no_site:
         return "not traceable: compiled without -fpatchable-function-entry=5, or marked so";
     case trace_reason::too_short:
-        return "not traceable: no five bytes of nop at its entry that a call can replace; compile "
-               "with "
+        return "not traceable: fewer than five bytes of nop at its entry; compile with "
+               ""
                "-fpatchable-function-entry=5, or =N,M with N - M of at least 5";
     case trace_reason::library_own: return "not traceable: part of ftrace++ or made for its types";
     }

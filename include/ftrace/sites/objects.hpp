@@ -38,10 +38,9 @@ struct loaded_object {
     /// front of the function.
     std::vector<std::uintptr_t> sites;
     /// Sites whose five bytes end within a longer nop (clang, more than five bytes asked for). A
-    /// call written there would leave a piece of that nop behind: arch::split_wide_nop() first.
+    /// call written there would leave a piece of that nop behind: all of it has to be replaced.
     std::vector<std::uintptr_t> wide_sites;
-    /// Functions with an entry in the section, but without five bytes of nop that a call can
-    /// replace.
+    /// Functions with an entry in the section, but fewer than five bytes of nop.
     std::vector<std::uintptr_t> too_short;
 
     FTRACE_NOTRACE loaded_object() = default;

@@ -60,8 +60,8 @@ inline constexpr std::size_t farthest_site = sizeof landing_pad;
 /// What stands at a function's entry.
 enum class entry_kind : std::uint8_t {
     site,  ///< nops of five bytes and an instruction behind them, or the call that replaced them
-    wide_nop,   ///< a nop reaches beyond the five bytes; split_wide_nop() makes a site of it
-    too_short,  ///< no five bytes of nop that can be replaced
+    wide_nop,   ///< a nop reaches beyond the five bytes: the patcher has to replace all of it
+    too_short,  ///< fewer than five bytes of nop
     none,       ///< no nop at all: the section's entry leads nowhere
 };
 
@@ -69,36 +69,6 @@ struct entry_site {
     std::uintptr_t address;
     entry_kind kind;
 };
-
-/// The bytes of a wide nop behind the five of its site.
-struct nop_tail {
-    std::uintptr_t begin = 0;
-    std::size_t size = 0;  ///< 0: there is no wide nop
-    bool is_operand =
-        false;  ///< nothing but the nop's SIB byte and displacement: any value will do
-};
-
-/// What of the nops at `at` lies behind the first five bytes, unless it is nops of its own.
-[[nodiscard]] FTRACE_NOTRACE inline nop_tail tail_of_nops(const unsigned char* at,
-                                                          std::size_t available) noexcept {
-    std::size_t begin = 0, length = 0;
-    for (; begin < site_size; begin += length) {
-        length = nop_length(at + begin, available - begin);
-        if (length == 0) return {};
-        if (begin + length > site_size) break;
-    }
-    if (begin >= site_size) return {};
-    const std::size_t size = begin + length - site_size;
-    // clang's nops of 13 to 15 bytes are prefixes in front of a shorter one.
-    if (nop_length(at + site_size, size) == size) return {};
-    const unsigned char* opcode = at + begin;
-    while (*opcode != 0x0f) ++opcode;  // a nop longer than one byte behind prefixes is 0f 1f /0
-    const unsigned char* const mod_rm = opcode + 2;
-    // With mod = 0 the SIB byte tells how long the displacement is: it must stay.
-    const std::size_t kept = mod_rm[0] >> 6 == 0 ? 2 : 1;
-    return {reinterpret_cast<std::uintptr_t>(at + site_size), size,
-            mod_rm + kept <= at + site_size};
-}
 
 /// The nops from `at` on, as far as they matter for five bytes.
 [[nodiscard]] FTRACE_NOTRACE inline entry_kind classify_nops(const unsigned char* at,
@@ -109,37 +79,9 @@ struct nop_tail {
         if (length == 0) break;
         total += length;
     }
-    if (total < site_size) return total == 0 ? entry_kind::none : entry_kind::too_short;
-    const nop_tail tail = tail_of_nops(at, available);
-    if (tail.size == 0) return entry_kind::site;
-    return tail.is_operand ? entry_kind::wide_nop : entry_kind::too_short;
-}
-
-/// Makes nops of their own of what of a wide nop lies behind its site, which may be running
-/// meanwhile and must be writable: `tail_of_nops` says how far.
-///
-///     site:  66 2e 0f 1f 84 | 00 00 02 00 00        nopw cs:0x200(%rax,%rax)   ten bytes
-///     site:  66 2e 0f 1f 84 | 0f 1f 44 00 00        nopw cs:...                the same ten bytes
-///     site:  e8 xx xx xx xx | 0f 1f 44 00 00        call stub; nopl 0(%rax,%rax)
-///
-/// Whoever executes the wide nop decodes ten bytes before, after and in between, since only bytes
-/// of its unused operand change. A call may be written over the first five once every core has
-/// serialised after this.
-FTRACE_NOTRACE inline void split_wide_nop(const nop_tail& tail) noexcept {
-    constexpr unsigned char nops[][5] = {{0x90},
-                                         {0x66, 0x90},
-                                         {0x0f, 0x1f, 0x00},
-                                         {0x0f, 0x1f, 0x40, 0x00},
-                                         {0x0f, 0x1f, 0x44, 0x00, 0x00}};
-    if (!tail.is_operand) return;
-    auto* const to = reinterpret_cast<unsigned char*>(tail.begin);
-    for (std::size_t done = 0; done < tail.size;) {
-        const std::size_t left = tail.size - done;
-        const std::size_t length = left < sizeof nops[0] ? left : sizeof nops[0];
-        for (std::size_t i = 0; i < length; ++i)
-            __atomic_store_n(to + done + i, nops[length - 1][i], __ATOMIC_RELEASE);
-        done += length;
-    }
+    if (total == site_size) return entry_kind::site;
+    if (total > site_size) return entry_kind::wide_nop;
+    return total == 0 ? entry_kind::none : entry_kind::too_short;
 }
 
 /// Whether `at` looks like a site somebody already patched: call, jump or trap. True of a
