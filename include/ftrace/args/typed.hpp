@@ -79,11 +79,11 @@ template <std::size_t N, bool Variadic, typename Result, typename... P>
 struct parameter_bytes<N, call_signature<Variadic, Result, P...>> {
     template <std::size_t Size>
     FTRACE_STUB_INLINE static void load(const ftrace_regs& regs, void* to) noexcept {
-        arch::load_parameter<Size, N, Result, P...>(regs, to);
+        arch::load_parameter<Size, N, Variadic, Result, P...>(regs, to);
     }
     template <std::size_t Size>
     FTRACE_STUB_INLINE static void store(ftrace_regs& regs, const void* from) noexcept {
-        arch::store_parameter<Size, N, Result, P...>(regs, from);
+        arch::store_parameter<Size, N, Variadic, Result, P...>(regs, from);
     }
 };
 

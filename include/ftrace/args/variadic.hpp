@@ -39,10 +39,8 @@ public:
                       "whole call's "
                       "signature to regs_get_argument, int(const char*, that_class)");
         // psABI 3.2.3: unnamed __m256 and __m512 are passed on the stack.
-        constexpr bool wide =
-            c.lo == arch::eightbyte::sse && c.size > 16 && c.hi == arch::eightbyte::none;
         arch::type_class passed = c;
-        passed.memory = passed.memory || wide;
+        passed.memory = passed.memory || arch::is_wide_vector(c);
         return detail::read_argument_vector<T>(regs_, located{registers_.next(passed)});
     }
 
@@ -67,7 +65,8 @@ template <bool Variadic, typename Result, typename... P>
 struct variadic_start<call_signature<Variadic, Result, P...>> {
     static_assert(Variadic, "ftrace: this function has no variadic tail");
     static constexpr bool known =
-        arch::classify_result<Result>().known && (arch::classify<P>().known && ...);
+        arch::classify_result<Result>().known &&
+        ((arch::classify<P>().known && !arch::is_wide_vector(arch::classify<P>())) && ...);
     static_assert(
         known,
         "ftrace: a named parameter or the result of this variadic function is a class by value: "

@@ -141,21 +141,23 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located(
 }
 
 /// Copies Size bytes of parameter N of Result(P...) out of the registers, or into them.
-template <std::size_t Size, std::size_t N, typename Result, typename... P>
+template <std::size_t Size, std::size_t N, bool Variadic, typename Result, typename... P>
 FTRACE_STUB_INLINE void load_parameter(const ftrace_regs& regs, void* to) noexcept {
-    constexpr location at = static_location<N, Result, P...>();
+    constexpr location at = static_location<N, Variadic, Result, P...>();
     if constexpr (at.lo != place::unknown)
         load_at<at, Size>(regs, to);
     else
-        load_located(regs, table_location<N, Result, P...>(vectors_saved(regs)), to, Size);
+        load_located(regs, table_location<N, Variadic, Result, P...>(vectors_saved(regs)), to,
+                     Size);
 }
-template <std::size_t Size, std::size_t N, typename Result, typename... P>
+template <std::size_t Size, std::size_t N, bool Variadic, typename Result, typename... P>
 FTRACE_STUB_INLINE void store_parameter(ftrace_regs& regs, const void* from) noexcept {
-    constexpr location at = static_location<N, Result, P...>();
+    constexpr location at = static_location<N, Variadic, Result, P...>();
     if constexpr (at.lo != place::unknown)
         store_at<at, Size>(regs, from);
     else
-        store_located(regs, table_location<N, Result, P...>(vectors_saved(regs)), from, Size);
+        store_located(regs, table_location<N, Variadic, Result, P...>(vectors_saved(regs)), from,
+                      Size);
 }
 
 /// The N-th integer-class word, as the kernel counts: six registers, then the stack.

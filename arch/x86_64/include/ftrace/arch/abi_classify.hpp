@@ -35,9 +35,9 @@ __extension__ typedef _Complex long double complex_long_double;
 template <typename T, typename... Others>
 inline constexpr bool is_one_of = (std::is_same_v<T, Others> || ...);
 
-/// clang before 18 passes the halves of an __int128 in a register and on the stack when one
-/// register is left.
-#if defined(__clang__) && __clang_major__ < 18
+/// With one register left clang passes the halves of an __int128 in it and on the stack; the psABI
+/// wants all of it on the stack.
+#if defined(__clang__)
 inline constexpr bool int128_is_whole = false;
 #else
 inline constexpr bool int128_is_whole = true;

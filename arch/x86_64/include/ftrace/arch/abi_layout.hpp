@@ -63,7 +63,7 @@ FTRACE_PROBE_FUNCTION inline void fill_table(const probe_table& table) noexcept 
 
 /// The table of one list of parameters, each as it is passed: no reference, no class that is passed
 /// by address.
-template <typename Result, typename... P>
+template <bool Variadic, typename Result, typename... P>
 struct probed_parameters {
     static constinit inline location where[sizeof...(P)]{};
     static constexpr type_class result = classify_result<Result>();
@@ -75,7 +75,8 @@ struct probed_parameters {
     template <bool Possible, unsigned Words, typename... Q>
     FTRACE_NOTRACE static constexpr probe_request request() {
         if constexpr (Possible)
-            return {.target = reinterpret_cast<void (*)()>(&probe_target<Words, Q...>::function),
+            return {.target = reinterpret_cast<void (*)()>(
+                        &probe_target<Variadic, Words, Q...>::function),
                     .sizes = probe_sizes<P...> + (sizeof...(P) + 1 - sizeof...(Q)),
                     .count = sizeof...(Q),
                     .words = Words};
@@ -109,14 +110,14 @@ struct primed {
 /// The place of parameter N of Result(P...), where P... are as declared, and the types do not tell
 /// it. `may_probe`: the vector registers were saved, so an empty table (before main) may be filled;
 /// else the answer is then `nothing`.
-template <std::size_t N, typename Result, typename... P>
+template <std::size_t N, bool Variadic, typename Result, typename... P>
 FTRACE_STUB_INLINE location table_location(bool may_probe) noexcept {
     static_assert(
         (can_probe<P>() && ...),
         "ftrace: beside a class by value, this signature has a vector parameter wider than this "
         "file is "
         "compiled for (add -mavx or -mavx512f), or a [[clang::trivial_abi]] class (not supported)");
-    using table = probed_parameters<Result, probed_type<P>...>;
+    using table = probed_parameters<Variadic, Result, probed_type<P>...>;
     (void)&primed<table>::done;
     location found = load_location(table::where[N]);
     if (__builtin_expect(found.lo == place::unknown, false)) {

@@ -96,9 +96,15 @@ FTRACE_NO_INSTRUMENTATION constexpr location result_location(const type_class& c
     return at;
 }
 
+/// A vector that needs more than an xmm register. clang passes the named ones of a variadic
+/// function on the stack, gcc and the psABI in a register.
+FTRACE_NOTRACE constexpr bool is_wide_vector(const type_class& c) noexcept {
+    return c.lo == eightbyte::sse && c.hi == eightbyte::none && c.size > 16;
+}
+
 /// Where parameter N of Result(P...) is: `unknown` where a class by value at or before it, or as
 /// the result, leaves it open.
-template <std::size_t N, typename Result, typename... P>
+template <std::size_t N, bool Variadic, typename Result, typename... P>
 FTRACE_NOTRACE consteval location static_location() {
     constexpr type_class result = classify_result<Result>();
     constexpr type_class classes[] = {classify<P>()...};
@@ -107,7 +113,7 @@ FTRACE_NOTRACE consteval location static_location() {
     location at{};
     bool known = result.known;
     for (std::size_t i = 0; i <= N; ++i) {
-        known = known && classes[i].known;
+        known = known && classes[i].known && !(Variadic && is_wide_vector(classes[i]));
         if (known) at = registers.next(classes[i]);
     }
     return known ? at : location{};

@@ -149,9 +149,18 @@ FTRACE_PROBE_FUNCTION inline void probe_record(const probe_result& out,
 #endif
 
 /// The probed function: takes its parameters from where the compiler says they are.
-template <unsigned StackWords, typename... P>
+template <bool Variadic, unsigned StackWords, typename... P>
 struct probe_target {
     FTRACE_PROBE_FUNCTION static void function(P... p) noexcept {
+        const void* const addresses[] = {__builtin_addressof(p)..., nullptr};
+        // The stack arguments start at the CFA, and end with the pointer to the result.
+        const auto* const stack = static_cast<probe_result* const*>(__builtin_dwarf_cfa());
+        probe_record(*stack[StackWords], addresses);
+    }
+};
+template <unsigned StackWords, typename... P>
+struct probe_target<true, StackWords, P...> {
+    FTRACE_PROBE_FUNCTION static void function(P... p, ...) noexcept {
         const void* const addresses[] = {__builtin_addressof(p)..., nullptr};
         // The stack arguments start at the CFA, and end with the pointer to the result.
         const auto* const stack = static_cast<probe_result* const*>(__builtin_dwarf_cfa());
