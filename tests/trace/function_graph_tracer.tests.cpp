@@ -131,3 +131,28 @@ TEST_CASE("tracer: max_graph_depth and set_graph_function limit what is followed
           "              |    traced::calls_thrower() {\n"
           "              |      traced::thrower() {\n");
 }
+
+TEST_CASE("tracer: a graph function is over when it returns, whatever another tracer hooks",
+          "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false});
+    ftrace::tracer everything("function_graph", {.arguments = false});
+    REQUIRE(tracer.set_filter("traced::*"));
+    REQUIRE(tracer.set_notrace("traced::catcher"));
+    REQUIRE(tracer.set_graph_function("traced::outer"));
+    REQUIRE(everything.set_filter("traced::*"));
+    REQUIRE(everything.start());
+    REQUIRE(tracer.start());
+    run();
+    REQUIRE(tracer.stop());
+    REQUIRE(everything.stop());
+    // Depths count the other tracer's calls too: behind catcher(), which only that one hooks, calls
+    // are as deep as if outer() still ran.
+    CHECK(shape(tracer.read()) ==
+          "              |  traced::outer() {\n"
+          "              |    traced::middle() {\n"
+          "  D us|      traced::leaf();\n"
+          "  D us|      traced::leaf();\n"
+          "  D us|    }\n"
+          "  D us|    traced::leaf();\n"
+          "  D us|  }\n");
+}

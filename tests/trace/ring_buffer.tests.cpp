@@ -153,6 +153,74 @@ TEST_CASE("ring buffer: a signal handler records between the steps of the code i
             CHECK(value == next_signal++);
 }
 
+namespace {
+
+// Counts whether the slot at `at`, if it can be read, holds the event of value `at`.
+volatile std::sig_atomic_t torn = 0, whole = 0;
+
+void look_at(std::uint64_t at) {
+    event_slot slot{};
+    if (!interrupted->read(at, slot)) return;
+    if (slot.words[0] == at && slot.words[1] == ~at && slot.words[2] == at * 3)
+        whole = whole + 1;
+    else
+        torn = torn + 1;
+}
+
+// The slot that is being overwritten is the one behind the oldest.
+void look_from_signal(int) {
+    const std::uint64_t begin = interrupted->begin();
+    for (std::uint64_t at = begin < 4 ? 0 : begin - 4; at < begin + 4; ++at) look_at(at);
+}
+
+void overwrite_from_signal(int) {
+    for (int i = 0; i < 4; ++i) record(*interrupted, interrupted->end(), 1);
+}
+
+void often(void (*handler)(int)) {
+    struct sigaction action{};
+    action.sa_handler = handler;
+    REQUIRE(::sigaction(SIGALRM, &action, nullptr) == 0);
+    const itimerval interval{{0, 50}, {0, 50}};
+    REQUIRE(::setitimer(ITIMER_REAL, &interval, nullptr) == 0);
+}
+
+void no_more() {
+    const itimerval never{};
+    REQUIRE(::setitimer(ITIMER_REAL, &never, nullptr) == 0);
+    std::signal(SIGALRM, SIG_IGN);
+}
+
+}  // namespace
+
+TEST_CASE("ring buffer: what interrupts a writer sees no half-written event", "[trace]") {
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);
+    interrupted = &buffer;
+    torn = 0;
+    whole = 0;
+    often(look_from_signal);
+    for (int i = 0; i < 20'000'000 && whole < 16'000; ++i) record(buffer, buffer.end(), 1);
+    no_more();
+    CHECK(whole > 1'000);
+    CHECK(torn == 0);
+}
+
+TEST_CASE("ring buffer: a reader notices when an event changes while it is read", "[trace]") {
+    std::vector<event_slot> memory(4);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);
+    interrupted = &buffer;
+    torn = 0;
+    whole = 0;
+    for (int i = 0; i < 4; ++i) record(buffer, buffer.end(), 1);
+    often(overwrite_from_signal);
+    const std::uint64_t first = buffer.end();
+    while (buffer.end() - first < 16'000) look_at(buffer.begin());
+    no_more();
+    CHECK(whole > 1'000);
+    CHECK(torn == 0);
+}
+
 TEST_CASE("ring buffer: a reader never sees half an event of a running writer", "[trace]") {
     std::vector<event_slot> memory(64);
     ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <catch2/catch_all.hpp>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -67,6 +68,29 @@ TEST_CASE("tracer: many tracers come and go, each with its own events", "[trace]
         REQUIRE(a.read().events.size() == 3);
         REQUIRE(b.read().events.size() == 1);
     }
+}
+
+TEST_CASE("tracer: a thread that gets the slot of an ended one has a buffer of its own",
+          "[trace]") {
+    ftrace::tracer tracer("function", {.arguments = false, .buffer_kb = 4});
+    REQUIRE(tracer.set_filter("traced::step"));
+    REQUIRE(tracer.start());
+    for (int i = 1; i <= 3; ++i) {
+        std::thread([i] { run(i); }).join();
+        CHECK(ftrace::detail::process()->threads.release_dead() >= 1);
+    }
+    REQUIRE(tracer.stop());
+    const auto trace = tracer.read();
+    std::multiset<std::size_t> counts;
+    std::set<pid_t> ids;
+    for (std::uint32_t thread = 0; thread < trace.threads.size(); ++thread) {
+        std::size_t count = 0;
+        for (const auto& event : trace.events) count += event.thread == thread;
+        if (count != 0) counts.insert(count);
+        if (count != 0) ids.insert(trace.threads[thread].tid);
+    }
+    CHECK(counts == std::multiset<std::size_t>{1, 2, 3});
+    CHECK(ids.size() == 3);
 }
 
 TEST_CASE("tracer: a trace can be read while threads record", "[trace]") {

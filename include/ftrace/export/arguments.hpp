@@ -25,8 +25,8 @@ struct argument_layout {
 /// What the calls of one function show about its first integer words, where the name leaves it
 /// open.
 struct argument_evidence {
-    FTRACE_NOTRACE argument_evidence() = default;
-    FTRACE_NOTRACE argument_evidence(bool no_address, bool other_result)
+    FTRACE_NOTRACE constexpr argument_evidence() = default;
+    FTRACE_NOTRACE constexpr argument_evidence(bool no_address, bool other_result)
         : first_is_no_address(no_address), returns_something_else(other_result) {}
 
     /// Some call had a first word that cannot be an address: so it was neither `this` nor a
