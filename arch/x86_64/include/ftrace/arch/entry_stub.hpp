@@ -66,17 +66,18 @@ struct entry_stub;
 
 // ARGS: the registers that carry arguments. If the callback moved regs.ip, leave to it.
 #define FTRACE_RESTORE_AND_LEAVE_ARGS                                      \
-    "  movq " FTRACE_IP "(%%rsp), %%rax\n"                                 \
+    FTRACE_JUMP_IF_BP_OR_IP_CHANGED("2f")                                  \
     FTRACE_RESTORE_ARGUMENTS                                               \
-    "  cmpq %%rax, " FTRACE_SLOT_RETURN "(%%rbp)\n"                        \
-    "  jne 2f\n"                                                           \
     FTRACE_RESTORE_STATUS                                                  \
     "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
     "  .cfi_remember_state\n"                                              \
     FTRACE_LEAVE                                                           \
     "2:\n"                                                                 \
     "  .cfi_restore_state\n"                                               \
+    FTRACE_RESTORE_BP                                                      \
+    "  movq " FTRACE_IP "(%%rsp), %%rax\n"                                 \
     "  movq %%rax, " FTRACE_SLOT_CONTEXT "(%%rbp)\n"                       \
+    FTRACE_RESTORE_ARGUMENTS                                               \
     FTRACE_RESTORE_STATUS                                                  \
     "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
     "  movq %%rbp, %%rsp\n"                                                \
@@ -91,9 +92,7 @@ struct entry_stub;
     "  jne 2f\n"                                                           \
     "  testl $0x400, %%eax\n" /* DF */                                     \
     "  jne 2f\n"                                                           \
-    "  movq " FTRACE_IP "(%%rsp), %%rax\n"                                 \
-    "  cmpq %%rax, " FTRACE_SLOT_RETURN "(%%rbp)\n"                        \
-    "  jne 2f\n"                                                           \
+    FTRACE_JUMP_IF_BP_OR_IP_CHANGED("2f")                                  \
     FTRACE_RESTORE_ARGUMENTS                                               \
     FTRACE_RESTORE_STATUS                                                  \
     "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
@@ -101,6 +100,7 @@ struct entry_stub;
     FTRACE_LEAVE                                                           \
     "2:\n"                                                                 \
     "  .cfi_restore_state\n"                                               \
+    FTRACE_RESTORE_BP                                                      \
     "  movq " FTRACE_IP "(%%rsp), %%rax\n"                                 \
     "  movq %%rax, " FTRACE_SLOT_CONTEXT "(%%rbp)\n"                       \
     "  movq " FTRACE_FLAGS "(%%rsp), %%rax\n"                              \

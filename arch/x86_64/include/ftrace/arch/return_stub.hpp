@@ -54,6 +54,7 @@ struct return_stub;
                 "  movq %%rsp, %%rsi\n"                                                             \
                 "  call %P0\n"                                                                      \
                 restore                                                                             \
+                FTRACE_RESTORE_BP                                                                   \
                 FTRACE_RESTORE_ARGUMENTS                                                            \
                 FTRACE_RESTORE_STATUS                                                               \
                 "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                              \
