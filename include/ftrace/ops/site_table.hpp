@@ -132,7 +132,7 @@ private:
             const arch::vector_width needed = widest_vector_argument(name.linker_name());
             if (needed < width) width = needed;
         }
-        return static_cast<std::uint8_t>(width_index(width));
+        return static_cast<std::uint8_t>(arch::width_index(width));
     }
 
     FTRACE_NOTRACE object_record* find_record(const loaded_object& object) noexcept {

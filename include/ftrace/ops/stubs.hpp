@@ -2,38 +2,28 @@
 #pragma once
 
 #include <cstdint>
-#include <ftrace/arch/entry_stub.hpp>
+#include <ftrace/arch/stub_table.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/ops/dispatch.hpp>
 #include <type_traits>
 
 namespace ftrace::inline v0::detail {
 
-using stub_entry = arch::stub_function;
-
-/// The stubs of one owner, by the width of the vector registers they save: xmm, ymm, zmm.
-struct stub_table {
-    stub_entry entry[3];
-};
-
-/// The index of a width in a stub_table.
-[[nodiscard]] FTRACE_NOTRACE constexpr unsigned width_index(arch::vector_width width) noexcept {
-    return width == arch::vector_width::zmm ? 2 : width == arch::vector_width::ymm ? 1 : 0;
-}
+using arch::stub_table;
 
 template <class Owner, save_policy Policy>
-inline constexpr stub_table stubs_of = [] {
-    using enum arch::vector_width;
-    constexpr auto set = Policy == SAVE_REGS ? arch::saved_set::all : arch::saved_set::arguments;
-    if constexpr (Policy == ARGS_INTEGER)
-        return stub_table{{arch::entry_stub<Owner, set, none>::entry,
-                           arch::entry_stub<Owner, set, none>::entry,
-                           arch::entry_stub<Owner, set, none>::entry}};
+[[nodiscard]] FTRACE_NOTRACE consteval stub_table make_stubs() noexcept {
+    if constexpr (Policy == SAVE_REGS)
+        return arch::make_stubs<Owner, arch::saved_set::all>();
+    else if constexpr (Policy == ARGS)
+        return arch::make_stubs<Owner, arch::saved_set::arguments>();
     else
-        return stub_table{{arch::entry_stub<Owner, set, xmm>::entry,
-                           arch::entry_stub<Owner, set, ymm>::entry,
-                           arch::entry_stub<Owner, set, zmm>::entry}};
-}();
+        return arch::make_stubs_without_vectors<Owner, arch::saved_set::arguments>();
+}
+
+/// The stubs of an owner whose callbacks want what `Policy` saves.
+template <class Owner, save_policy Policy>
+inline constexpr stub_table stubs_of = make_stubs<Owner, Policy>();
 
 /// The stubs that call one callback directly. A call at a site enters them with `slot` as their
 /// list of ops; whoever registers a first ops of this type takes the slot, later ones of the same
