@@ -1,21 +1,21 @@
 // Entry stubs: what the call at a site runs. One for each (C++ side, policy, vector width).
 //
+// clang-format off
 //                  on entry             in the stub's frame
-//                                        rbp + 24   return address of the traced function    <-
-//                                        regs.sp
-//     rsp + 0      site + 5              rbp + 16   site + 5                                  =
-//     regs.ip
-//                                        rbp + 8    context: the list of ops, pushed by the first
-//                                        instruction rbp + 0    the program's rbp rbp - 8    rax;
-//                                        status flags; (SAVE_REGS) rflags rsp saved_registers, at a
-//                                        64-byte boundary
+//                                        rbp + 24   return address of the traced function    <- regs.sp
+//     rsp + 0      site + 5              rbp + 16   site + 5                                  = regs.ip
+//                                        rbp + 8    context: the list of ops, pushed by the first instruction
+//                                        rbp + 0    the program's rbp
+//                                        rbp - 8    rax; status flags; (SAVE_REGS) rflags
+//                                        rsp        saved_registers, at a 64-byte boundary
 //
-// In:        the traced function's arguments and its caller's registers, untouched; any stack
-// alignment Calls:     Owner::callee(site, parent_ip, context, regs), in C++ Clobbers:  nothing:
-// every register and status flag comes back as it was, or as the callback left it in
+// In:        the traced function's arguments and its caller's registers, untouched; any stack alignment
+// Calls:     Owner::callee(site, parent_ip, context, regs), in C++
+// Clobbers:  nothing: every register and status flag comes back as it was, or as the callback left it in
 //            regs, except rsp and what the policy did not save and C++ preserves
 // Leaves to: regs.ip
 // CFI:       right at every instruction; the caller of the stub is the traced function at site + 5
+// clang-format on
 #pragma once
 
 #include <cstdint>

@@ -56,11 +56,13 @@ enum class vector_width : std::uint32_t { none = 0, xmm = 16, ymm = 32, zmm = 64
 
 inline constexpr int vector_argument_registers = 8;
 
+// clang-format off
 /// What a stub leaves on the stack for a callback.
 ///
-///     0    pt_regs          ARGS: di si dx cx r8 r9 ax r10 r11 bp sp ip, cs = 0; the rest is not
-///     written 168  width            of a vector register below 192  vectors          eight
-///     registers, `width` bytes each
+///     0    pt_regs          ARGS: di si dx cx r8 r9 ax r10 r11 bp sp ip, cs = 0; the rest is not written
+///     168  width            of a vector register below
+///     192  vectors          eight registers, `width` bytes each
+// clang-format on
 struct alignas(64) saved_registers {
     pt_regs gpr;
     vector_width width;
