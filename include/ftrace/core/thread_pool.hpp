@@ -61,9 +61,12 @@ public:
         const pid_t me = static_cast<pid_t>(::syscall(SYS_gettid));
         const pthread_t self = ::pthread_self();
         thread_state* slot = find(me);
+        const bool known = slot != nullptr;
         if (slot == nullptr) slot = take_free(me);
         if (slot == nullptr && release_dead() > 0) slot = take_free(me);
-        if (slot != nullptr && slot->self != self) {
+        // pthread_t alone does not tell threads apart: a new one often gets the stack, and with it
+        // the pthread_t, of one that ended.
+        if (slot != nullptr && (!known || slot->self != self)) {
             slot->self = self;
             slot->program_errno = &errno;
             ++slot->generation;

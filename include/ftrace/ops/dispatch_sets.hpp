@@ -80,9 +80,9 @@ public:
                 __atomic_store_n(&set->entries[i], static_cast<ftrace_ops*>(nullptr),
                                  __ATOMIC_RELEASE);
             }
-            // Stubs and slots of the ops' own object may be unloaded after this: such a set does
-            // not come back.
-            if (member && (set->own != nullptr || set->compiled != nullptr)) *set = dispatch_set{};
+            // The slot may be unloaded with the ops' object after this: such a set does not come
+            // back.
+            if (member && set->enter_directly) *set = dispatch_set{};
         }
     }
 
@@ -125,10 +125,16 @@ private:
         else
             wanted.compiled = common_registry(members);
 
+        wanted.stubs = wanted.own != nullptr        ? wanted.own->stubs
+                       : wanted.compiled != nullptr ? wanted.compiled->stubs[wanted.policy]
+                                                    : lists_[wanted.policy];
+        wanted.entry_count = wanted.compiled != nullptr ? wanted.compiled->size : members.size();
+
         for (set_index i = 1; i < sets_.size(); ++i) {
             dispatch_set& set = *at(i);
-            if (set.members == members && set.policy == wanted.policy && set.own == wanted.own &&
-                set.compiled == wanted.compiled && usable_again(set)) {
+            if (set.members == members && set.own == wanted.own &&
+                set.compiled == wanted.compiled && set.stubs == wanted.stubs &&
+                set.entry_count == wanted.entry_count && usable_again(set)) {
                 arm(set);
                 return i;
             }
@@ -142,26 +148,25 @@ private:
         return static_cast<set_index>(sets_.size() - 1);
     }
 
-    /// The slot of a type's own stubs may have passed to another ops of that type.
+    /// Whether the ops can have the slot of its type's own stubs, or has it.
+    [[nodiscard]] FTRACE_NOTRACE static bool slot_is_free(const own_stubs& own,
+                                                          const ftrace_ops* op) noexcept {
+        return *own.slot == nullptr || *own.slot == op;
+    }
+    /// The slot may have passed to another ops of the type since, or from it.
     [[nodiscard]] FTRACE_NOTRACE static bool usable_again(const dispatch_set& set) noexcept {
-        return !set.enter_directly || *set.own->slot == nullptr || *set.own->slot == set.members[0];
+        return set.own == nullptr || set.enter_directly == slot_is_free(*set.own, set.members[0]);
     }
 
     FTRACE_NOTRACE result<void> make(dispatch_set& set) const {
         if (set.own != nullptr) {
-            set.stubs = set.own->stubs;
-            set.entry_count = 1;
-            set.enter_directly = *set.own->slot == nullptr || *set.own->slot == set.members[0];
+            set.enter_directly = slot_is_free(*set.own, set.members[0]);
             set.entries = set.enter_directly ? set.own->slot : new (std::nothrow) ftrace_ops*[1]();
             set.context = set.entries;
         } else if (set.compiled != nullptr) {
-            set.stubs = set.compiled->stubs[set.policy];
-            set.entry_count = set.compiled->size;
             set.entries = new (std::nothrow) ftrace_ops*[set.entry_count]();
             set.context = set.entries;
         } else {
-            set.stubs = lists_[set.policy];
-            set.entry_count = set.members.size();
             void* const memory = ::operator new(
                 sizeof(ops_list) + set.entry_count * sizeof(ftrace_ops*), std::nothrow);
             if (memory != nullptr) {

@@ -25,7 +25,9 @@ struct text_edit {
     /// A thread may stand between them.
     bool several_nops = false;
 
-    [[nodiscard]] FTRACE_NOTRACE std::uintptr_t end() const noexcept { return site + nops; }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t end() const noexcept {
+        return site + nops;
+    }
 };
 
 /// The nops that a site's five bytes are, or begin.
