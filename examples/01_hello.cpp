@@ -1,7 +1,7 @@
 // The shortest use: see every call of one function, with its caller.
 //
 //     g++ -std=c++20 -I include -I arch/x86_64/include -fpatchable-function-entry=5
-//     examples/01_hello.cpp
+//         examples/01_hello.cpp -o hello
 #include <ftrace/ftrace.hpp>
 #include <ftrace/sites/demangle.hpp>
 #include <ftrace/sites/symbols.hpp>

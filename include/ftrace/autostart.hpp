@@ -2,13 +2,13 @@
 // obeys its environment:
 //
 //     FTRACE_TRACER          function, function_graph or nop; without it nothing happens
-//     FTRACE_FILTER          functions to trace (patterns as in ftrace_ops::set_filter); all if
-//     unset FTRACE_NOTRACE         functions not to trace FTRACE_GRAPH_FUNCTION  functions to trace
-//     with all they call (function_graph) FTRACE_MAX_DEPTH       how deep calls are followed
-//     (function_graph); 0: no limit FTRACE_OUTPUT          the file to write, %p in it is the
-//     process id; standard error if unset FTRACE_BUFFER_KB       buffer of each thread, 4096 if
-//     unset FTRACE_OPTIONS         kernel names of trace options, separated by commas, switched off
-//     by
+//     FTRACE_FILTER          functions to trace (patterns as in ftrace_ops::set_filter); all if unset
+//     FTRACE_NOTRACE         functions not to trace
+//     FTRACE_GRAPH_FUNCTION  functions to trace with all they call (function_graph)
+//     FTRACE_MAX_DEPTH       how deep calls are followed (function_graph); 0: no limit
+//     FTRACE_OUTPUT          the file to write, %p in it is the process id; standard error if unset
+//     FTRACE_BUFFER_KB       buffer of each thread, 4096 if unset
+//     FTRACE_OPTIONS         kernel names of trace options, separated by commas, switched off by
 //                            "no" before them: funcgraph-proc,nofunc-args
 //
 // Tracing starts before the constructors of the program's static objects. It ends, and the trace is
