@@ -8,9 +8,10 @@
 
 namespace torture {
 
-/// Where the call that is being made goes on behind the trampolines below.
-inline void (*target)();
-inline void* caller;
+/// Where the call that is being made goes on behind the trampolines below. Local, so that -fPIC needs no register to
+/// find them.
+FTRACE_LOCAL inline void (*target)();
+FTRACE_LOCAL inline void* caller;
 
 /// Destroys every register that a callback may change by the psABI, vector registers in full width,
 /// and the flags.
@@ -40,7 +41,7 @@ FTRACE_NOTRACE __attribute__((naked, noinline)) inline void clobber_avx() {
 #undef TORTURE_CLOBBER
 
 /// What an entry stub calls.
-struct owner {
+struct FTRACE_LOCAL owner {
     static inline void* context = nullptr;
 
     FTRACE_NOTRACE static void callee(unsigned long ip, unsigned long parent_ip, void*,
@@ -68,9 +69,9 @@ struct site {
 struct exit_frame {
     alignas(64) unsigned char bytes[sizeof(ftrace::arch::saved_registers)];
 };
-inline exit_frame exit_registers;
+FTRACE_LOCAL inline exit_frame exit_registers;
 
-FTRACE_NOTRACE inline void exit_callee() {
+FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
     ++state.callbacks;
     state.now->on_exit(reinterpret_cast<ftrace::ftrace_regs&>(exit_registers));
 }

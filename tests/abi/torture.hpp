@@ -14,6 +14,13 @@
 #define TORTURE_FUNCTION __attribute__((noinline))
 #endif
 
+// Calls a stub in place of the function whose type it has not.
+#if defined(__clang__)
+#define TORTURE_CALLER FTRACE_NOTRACE __attribute__((no_sanitize("function")))
+#else
+#define TORTURE_CALLER FTRACE_NOTRACE
+#endif
+
 namespace torture {
 
 inline constexpr unsigned most_parameters = 16;
@@ -133,7 +140,7 @@ struct test_case<Function, ftrace::detail::call_signature<Variadic, R, P...>> {
     }
 
     template <std::size_t First, std::size_t... I>
-    FTRACE_NOTRACE static R call_member(pointer f, std::index_sequence<First, I...>) {
+    TORTURE_CALLER static R call_member(pointer f, std::index_sequence<First, I...>) {
         using this_type =
             typename ftrace::detail::type_at<0, ftrace::detail::type_list<P...>>::type;
         return (take<this_type>(state.passed[First])->*f)(
@@ -141,7 +148,7 @@ struct test_case<Function, ftrace::detail::call_signature<Variadic, R, P...>> {
                 state.passed[I])...);
     }
     template <std::size_t... I>
-    FTRACE_NOTRACE static R call_function(pointer f, std::index_sequence<I...>) {
+    TORTURE_CALLER static R call_function(pointer f, std::index_sequence<I...>) {
         if constexpr (Variadic)
             return f(take<P>(state.passed[I])..., 7, 2.5, "tail");
         else

@@ -54,6 +54,8 @@ struct host {
 inline void function_a() {}
 inline void function_b() {}
 
+enum e_default { e_zero, e_max = 0x7fffffff };
+
 /// Any value of T. A class says how by `static T make(seed)`.
 template <typename T>
 T make(unsigned long seed) {
@@ -66,6 +68,8 @@ T make(unsigned long seed) {
         return static_cast<T>(static_cast<uint128>(m) << 64 | mix(m));
     else if constexpr (std::is_same_v<T, std::nullptr_t>)
         return nullptr;
+    else if constexpr (std::is_same_v<T, e_default>)
+        return static_cast<T>(m % (1UL << 31));
     else if constexpr (std::is_integral_v<T> || std::is_enum_v<T>)
         return static_cast<T>(m);
     else if constexpr (std::is_same_v<T, void (*)()>)
@@ -109,7 +113,6 @@ bool equal(const T& a, const T& b) {
         return a == b;
 }
 
-enum e_default { e_zero, e_max = 0x7fffffff };
 enum class e_i8 : signed char {};
 enum class e_u16 : unsigned short {};
 enum class e_i32 : int {};
