@@ -39,7 +39,8 @@ FTRACE_NOTRACE inline result<void> change_protection(std::uintptr_t begin, std::
     if (::mprotect(reinterpret_cast<void*>(begin), end - begin, protection) == 0) return {};
     const int number = errno;
     return error{errc::permission_denied,
-                 "cannot make the text at " + hex(begin) + "-" + hex(end) + " writable (" +
+                 "cannot make the text at " + hex(begin) + "-" + hex(end) +
+                     ((protection & PROT_WRITE) != 0 ? " writable (" : " executable (") +
                      std::strerror(number) + "): " + why_text_is_protected(number) +
                      ". The program goes on untraced",
                  {},

@@ -13,6 +13,7 @@
 #include <ftrace/core/unwinders.hpp>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -23,7 +24,8 @@ namespace ftrace::inline v0::detail {
 class veneer_pool {
 public:
     /// A veneer that every address in [begin, end) can call, and that enters `target` with
-    /// `context` on the stack. Errors: out_of_reach.
+    /// `context` on the stack. Errors: out_of_reach; permission_denied, if the system lets no memory
+    /// become executable.
     FTRACE_NOTRACE result<std::uintptr_t> get(std::uintptr_t begin, std::uintptr_t end,
                                               const void* context, const void* target) {
         for (page& candidate : pages_)
@@ -43,6 +45,13 @@ public:
                     " for a veneer: the functions there cannot be traced from a stub farther away",
                 {},
                 begin};
+        arch::write_veneer_page(reinterpret_cast<void*>(code));
+        if (auto executable =
+                change_protection(code, code + arch::veneer_page, PROT_READ | PROT_EXEC);
+            !executable) {
+            ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
+            return std::move(executable).error();
+        }
         pages_.push_back({code, 0, tell_unwinders(code)});
         return add(pages_.back(), context, target);
     }
@@ -83,7 +92,7 @@ private:
         return where.entry(where.used++);
     }
 
-    /// A code page and its data page, the code written and executable; 0 if there is no room.
+    /// A code page and its data page, both writable and empty; 0 if there is no room.
     FTRACE_NOTRACE static std::uintptr_t map_near(std::uintptr_t begin,
                                                   std::uintptr_t end) noexcept {
         // Below the text first: above an executable that is not position-independent the heap
@@ -110,10 +119,7 @@ private:
         void* const memory = ::mmap(wanted, 2 * arch::veneer_page, PROT_READ | PROT_WRITE,
                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
         if (memory == MAP_FAILED) return 0;
-        if (memory == wanted) {
-            arch::write_veneer_page(memory);
-            if (::mprotect(memory, arch::veneer_page, PROT_READ | PROT_EXEC) == 0) return address;
-        }
+        if (memory == wanted) return address;
         ::munmap(memory, 2 * arch::veneer_page);
         return 0;
     }
