@@ -27,7 +27,7 @@ FTRACE_NOTRACE inline result<arch::text_edit> describe(const registry_state& reg
     arch::text_edit edit{};
     edit.site = site.address;
     if (site.made_one_nop) {
-        edit.before = site.call == 0 ? arch::nop_site : arch::call_site_at_distance(site.call);
+        edit.before = site.written();
         return edit;
     }
     edit.before = arch::read_site(site.address);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/cpu.hpp>
+#include <ftrace/arch/insn.hpp>
 #include <ftrace/arch/site_layout.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/ops/stubs.hpp>
@@ -33,6 +34,11 @@ struct site_record {
     std::uint8_t width = unknown_width;
 
     static constexpr std::uint8_t unknown_width = 0xff;
+
+    /// What was left there, if it was written before.
+    [[nodiscard]] FTRACE_NOTRACE arch::site_bytes written() const noexcept {
+        return call == 0 ? arch::nop_site : arch::call_site_at_distance(call);
+    }
 };
 
 /// One object, for as long as the process lives: sites keep their index when it is unloaded.
@@ -48,6 +54,7 @@ public:
     /// Takes note of what was loaded and unloaded since. Costs one look at a counter if nothing
     /// was.
     FTRACE_NOTRACE void refresh() {
+        const std::uint64_t removed_before = loads_.removed;
         if (!objects_changed(loads_)) return;
         std::vector<loaded_object> known;
         for (object_record& record : objects_)
@@ -56,6 +63,7 @@ public:
         refresh_loaded_objects(known, &unloaded);
         for (const loaded_object& object : unloaded)
             if (object_record* record = find_record(object); record != nullptr) record->gone = true;
+        if (loads_.removed != removed_before && drop_reloaded(known)) refresh_loaded_objects(known);
         for (loaded_object& object : known)
             if (find_record(object) == nullptr) append(std::move(object));
     }
@@ -133,6 +141,29 @@ private:
             if (needed < width) width = needed;
         }
         return static_cast<std::uint8_t>(arch::width_index(width));
+    }
+
+    /// Forgets those that were unloaded and loaded again at the same place since: what was written
+    /// at their sites is gone. True: there were some.
+    FTRACE_NOTRACE bool drop_reloaded(std::vector<loaded_object>& known) {
+        std::vector<loaded_object> kept;
+        for (loaded_object& object : known) {
+            object_record* const record = find_record(object);
+            if (record != nullptr && !object.is_executable && !as_written(*record))
+                record->gone = true;
+            else
+                kept.push_back(std::move(object));
+        }
+        const bool dropped = kept.size() != known.size();
+        known = std::move(kept);
+        return dropped;
+    }
+    /// Whether the sites of a loaded object that were written are as they were left.
+    [[nodiscard]] FTRACE_NOTRACE bool as_written(const object_record& record) const noexcept {
+        for (site_index i = record.first; i < record.first + record.count; ++i)
+            if (sites_[i].made_one_nop && arch::read_site(sites_[i].address) != sites_[i].written())
+                return false;
+        return true;
     }
 
     FTRACE_NOTRACE object_record* find_record(const loaded_object& object) noexcept {
