@@ -39,7 +39,9 @@ struct outcome {
 outcome run(const std::string& environment) {
     char self[4096] = {};
     if (::readlink("/proc/self/exe", self, sizeof self - 1) <= 0) return {"no /proc/self/exe", -1};
-    const std::string command = "env " + environment + " '" + self + "' '[child]' 2>&1 >/dev/null";
+    // Not BAZEL_TEST, which lets Catch2 print warnings about the rest of Bazel's environment.
+    const std::string command =
+        "env -u BAZEL_TEST " + environment + " '" + self + "' '[child]' 2>&1 >/dev/null";
     std::FILE* const pipe = ::popen(command.c_str(), "r");
     if (pipe == nullptr) return {"popen failed", -1};
     outcome result{{}, -1};
