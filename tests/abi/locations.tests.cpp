@@ -76,6 +76,10 @@ TEST_CASE("locations: known while compiling where the types tell", "[abi]") {
     static_assert(static_location<1, false, void, big, int>() == integer(0));
     static_assert(static_location<0, false, void, long double>() == stack(0));
     static_assert(static_location<1, false, void, char, long double>() == stack(0));
+    // One word on the stack before it, and 16 bytes of alignment.
+    static_assert(
+        static_location<7, false, void, int, int, int, int, int, int, int, long double>() ==
+        stack(16));
     static_assert(static_location<0, false, structparm, int>().lo == place::unknown);
     static_assert(static_location<1, false, void, structparm, int>().lo == place::unknown);
     static_assert(static_location<0, false, void, int, structparm>() == integer(0));
@@ -92,6 +96,8 @@ TEST_CASE("locations: the compiler passes scalars where they are computed to be"
                           float, int>());
     CHECK(compiler_agrees<long double, long double, int, long double, complex_long_double, char,
                           long double>());
+    CHECK(
+        compiler_agrees<void, int, int, int, int, int, int, int, long double, int, long double>());
     CHECK(compiler_agrees<big, big, long, big, complex_double, complex_float, complex_double,
                           complex_double, complex_double, complex_float, double>());
     if (int128_is_whole) {
