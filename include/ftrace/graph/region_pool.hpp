@@ -17,8 +17,8 @@
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_pool.hpp>
-#include <ftrace/core/unwinders.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
+#include <ftrace/patch/unwinders.hpp>
 #include <string>
 
 namespace ftrace::inline v0::detail {

@@ -10,7 +10,7 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/result.hpp>
-#include <ftrace/core/unwinders.hpp>
+#include <ftrace/patch/unwinders.hpp>
 #include <new>
 #include <string>
 #include <utility>

@@ -1,4 +1,3 @@
-#include <dlfcn.h>
 #include <signal.h>
 #include <ucontext.h>
 #include <unwind.h>
@@ -126,15 +125,13 @@ FTRACE_GENERAL_REGS_ONLY void act_integer(unsigned long ip, unsigned long, ftrac
 }
 void idle(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {}
 
-/// How many steps were in entry stubs, and how many in veneers.
+/// How many steps were in entry stubs, and how many in veneers, which no object file contains.
 void count_places(unsigned& in_stub, unsigned& in_veneer) {
     in_stub = in_veneer = 0;
     for (unsigned i = 0; i < stepping.steps; ++i) {
-        Dl_info object;
-        if (::dladdr(reinterpret_cast<void*>(stepping.at[i]), &object) == 0)
-            ++in_veneer;
-        else if (ftrace::symbol_of(stepping.at[i]).name.find("entry_stub") != std::string::npos)
-            ++in_stub;
+        const std::string name = ftrace::symbol_of(stepping.at[i]).name;
+        in_stub += name.find("entry_stub") != std::string::npos;
+        in_veneer += name == ftrace::detail::hex(stepping.at[i]);
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include <ftrace/arch/unwind_section.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/sites/symbols.hpp>
 
 // libgcc's takes an .eh_frame section; LLVM's libunwind has the name too, and takes one FDE.
 extern "C" void __register_frame(void*);
@@ -18,9 +19,13 @@ static __typeof__(::__register_frame) weak_register_frame
     __attribute__((weakref("__register_frame")));
 static __typeof__(::__unw_add_dynamic_fde) weak_add_dynamic_fde
     __attribute__((weakref("__unw_add_dynamic_fde")));
-static __typeof__(::dlopen) weak_open_library __attribute__((weakref("dlopen")));
-static __typeof__(::dlsym) weak_find_symbol __attribute__((weakref("dlsym")));
-static __typeof__(::dlerror) weak_library_error __attribute__((weakref("dlerror")));
+
+/// A function of the dynamic linker, if the process has one. Looked up and not named, since naming
+/// dlopen makes the linker warn about every static program.
+template <class Function>
+FTRACE_NOTRACE Function* linker_function(const char* name) {
+    return reinterpret_cast<Function*>(address_of_symbol(name));
+}
 
 /// Registers a section with each unwinder once.
 class unwinder_registrar {
@@ -31,27 +36,28 @@ public:
     /// The unwinders this object was linked with, and the shared ones. glibc's backtrace() loads
     /// libgcc_s when it is first called; it is loaded here, since nobody would tell us then.
     /// `section` has to stay for ever.
-    FTRACE_NOTRACE void register_all() noexcept {
+    FTRACE_NOTRACE void register_all() {
         if (weak_add_dynamic_fde != nullptr) add_to_llvm(weak_add_dynamic_fde);
         if (weak_register_frame != nullptr && !is_llvm(weak_register_frame))
             add_to_libgcc(weak_register_frame);
-        if (weak_open_library == nullptr || weak_find_symbol == nullptr) return;
+        open_ = linker_function<decltype(::dlopen)>("dlopen");
+        find_ = linker_function<decltype(::dlsym)>("dlsym");
+        if (open_ == nullptr || find_ == nullptr) return;
         add_library("libgcc_s.so.1", RTLD_NOW);
         add_library("libunwind.so.1", RTLD_NOW | RTLD_NOLOAD);
-        if (weak_library_error != nullptr) weak_library_error();  // the program's next dlerror()
+        if (auto* const last_error = linker_function<decltype(::dlerror)>("dlerror"))
+            last_error();  // the program's next dlerror() is its own
     }
 
 private:
     using add_section = void (*)(void*);
     using add_fde = void (*)(unsigned long);
 
-    FTRACE_NOTRACE void add_library(const char* name, int mode) noexcept {
-        void* const library = weak_open_library(name, mode);
+    FTRACE_NOTRACE void add_library(const char* name, int mode) {
+        void* const library = open_(name, mode);
         if (library == nullptr) return;
-        const auto llvm =
-            reinterpret_cast<add_fde>(weak_find_symbol(library, "__unw_add_dynamic_fde"));
-        const auto libgcc =
-            reinterpret_cast<add_section>(weak_find_symbol(library, "__register_frame"));
+        const auto llvm = reinterpret_cast<add_fde>(find_(library, "__unw_add_dynamic_fde"));
+        const auto libgcc = reinterpret_cast<add_section>(find_(library, "__register_frame"));
         if (llvm != nullptr)
             add_to_llvm(llvm);
         else if (libgcc != nullptr)
@@ -78,6 +84,8 @@ private:
     }
 
     const arch::unwind_section& section_;
+    decltype(::dlopen)* open_ = nullptr;
+    decltype(::dlsym)* find_ = nullptr;
     add_fde llvm_ = nullptr;
     add_section libgcc_[2]{};  // linked in statically, and shared
 };
