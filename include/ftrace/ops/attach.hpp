@@ -47,8 +47,17 @@ FTRACE_NOTRACE inline result<arch::text_edit> describe(const registry_state& reg
 /// One transaction over the text, in the making.
 class text_change {
 public:
+    FTRACE_NOTRACE ~text_change() = default;
+    text_change(const text_change&) = delete;
+    text_change& operator=(const text_change&) = delete;
     FTRACE_NOTRACE text_change(process_state& process, registry_state& registry)
         : process_(process), registry_(registry) {}
+
+    /// Room for so many sites.
+    FTRACE_NOTRACE void reserve(std::size_t sites) {
+        edits_.reserve(sites);
+        sites_.reserve(sites);
+    }
 
     /// Plans that `change.site` calls for `change.set`. Sites come sorted by index.
     FTRACE_NOTRACE result<void> add(const site_change& change) {
@@ -161,6 +170,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
     registry.sites.read_names(wanted);
 
     std::vector<site_change> changes;
+    changes.reserve(state.attached.size() + wanted.size());
     set_index from[2] = {~set_index{0}, ~set_index{0}},
               to[2] = {};  // the last answers: taken off, put on
     std::size_t a = 0, b = 0;
@@ -187,6 +197,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
     }
 
     text_change text(process, registry);
+    text.reserve(changes.size());
     for (const site_change& change : changes)
         if (auto added = text.add(change); !added) return added;
     if (auto committed = text.commit(); !committed) return committed;
