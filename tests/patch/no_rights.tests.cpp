@@ -1,0 +1,157 @@
+// Where the system forbids changing text: an error with the cause, and the program runs on.
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_all.hpp>
+#include <cerrno>
+#include <cstddef>
+#include <ftrace/ftrace.hpp>
+#include <string>
+
+#include "program.hpp"
+#include "text.hpp"
+
+using namespace ftrace;
+using Catch::Matchers::ContainsSubstring;
+
+namespace program {
+
+PROGRAM int work() {
+    TOUCH_MEMORY;
+    return 4;
+}
+
+}  // namespace program
+
+namespace {
+
+volatile int calls;
+void count(unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept { calls = calls + 1; }
+
+/// What a child wrote, and how it ended.
+struct outcome {
+    std::string text;
+    int status;
+};
+template <class Scenario>
+outcome in_child(Scenario scenario) {
+    int pipes[2];
+    REQUIRE(::pipe(pipes) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const std::string text = scenario();
+        [[maybe_unused]] const ssize_t written = ::write(pipes[1], text.data(), text.size());
+        ::_exit(0);
+    }
+    ::close(pipes[1]);
+    outcome seen{};
+    char buffer[512];
+    for (ssize_t length; (length = ::read(pipes[0], buffer, sizeof buffer)) > 0;)
+        seen.text.append(buffer, static_cast<std::size_t>(length));
+    ::close(pipes[0]);
+    REQUIRE(::waitpid(child, &seen.status, 0) == child);
+    return seen;
+}
+
+bool deny_write_execute() {
+    constexpr int set_mdwe = 65, refuse_exec_gain = 1;  // Linux 6.3
+    return ::prctl(set_mdwe, refuse_exec_gain, 0, 0, 0) == 0;
+}
+
+/// EPERM for each mprotect(.., .., PROT_WRITE | PROT_EXEC).
+bool filter_mprotect() {
+    constexpr unsigned both = PROT_WRITE | PROT_EXEC;
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, both),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, both, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+    };
+    const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+}
+
+/// Registers `op` twice under a restriction; what happened, as text.
+std::string registered_under(bool (*restriction)(), ftrace_ops& op) {
+    if (!restriction()) return "unsupported";
+    if (!op.set_filter("program::work")) return "filters do not work";
+    const text::site_bytes before = text::read_site(text::site_of(program::work));
+    const auto handle = register_ftrace_function(op);
+    if (handle) return "registered";
+    if (program::work() != 4 || calls != 0) return "the program is not what it was";
+    if (!(text::read_site(text::site_of(program::work)) == before)) return "text was changed";
+    const auto again = register_ftrace_function(op);
+    if (again || again.error().message != handle.error().message) return "another second answer";
+    if (op.registered() || program::work() != 4) return "the program is not what it was";
+    return std::string(to_string(handle.error().code)) + ": " + handle.error().message;
+}
+
+/// Tracing was on before the restriction came.
+std::string unregistered_under(bool (*restriction)(), ftrace_ops& op) {
+    if (!op.set_filter("program::work")) return "filters do not work";
+    auto handle = register_ftrace_function(op);
+    if (!handle) return handle.error().message;
+    if (!restriction()) return "unsupported";
+    if (program::work() != 4 || calls != 1) return "not traced";
+    const auto done = handle->unregister();
+    if (done) return "unregistered";
+    // The site still calls its stub, which finds nobody to call.
+    if (program::work() != 4 || calls != 1) return "called after unregister";
+    return std::string(to_string(done.error().code)) + ": " + done.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("no rights: PR_SET_MDWE", "[patch][rights]") {
+    for (const bool with_own_stub : {true, false}) {
+        CAPTURE(with_own_stub);
+        const outcome seen = in_child([&] {
+            ops<count> own;
+            ftrace_ops dynamic(count);
+            return registered_under(deny_write_execute,
+                                    with_own_stub ? static_cast<ftrace_ops&>(own) : dynamic);
+        });
+        CHECK(seen.status == 0);
+        if (seen.text == "unsupported") SKIP("this kernel has no PR_SET_MDWE (6.3)");
+        CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
+        CHECK_THAT(seen.text, ContainsSubstring("PR_SET_MDWE"));
+    }
+}
+
+TEST_CASE("no rights: a seccomp filter on mprotect", "[patch][rights]") {
+    for (const bool with_own_stub : {true, false}) {
+        CAPTURE(with_own_stub);
+        const outcome seen = in_child([&] {
+            ops<count> own;
+            ftrace_ops dynamic(count);
+            return registered_under(filter_mprotect,
+                                    with_own_stub ? static_cast<ftrace_ops&>(own) : dynamic);
+        });
+        CHECK(seen.status == 0);
+        CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
+        CHECK_THAT(seen.text, ContainsSubstring("seccomp"));
+        CHECK_THAT(seen.text, ContainsSubstring("mprotect"));
+    }
+}
+
+TEST_CASE("no rights: rights that go while an ops is registered", "[patch][rights]") {
+    const outcome seen = in_child([] {
+        ops<count> op;
+        return unregistered_under(filter_mprotect, op);
+    });
+    CHECK(seen.status == 0);
+    CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
+    CHECK_THAT(seen.text, ContainsSubstring("seccomp"));
+}

@@ -1,0 +1,137 @@
+// Veneers: within reach of what calls them, with their context, and the same again for the same.
+#include <ftrace/patch/veneers.hpp>
+
+#include <sys/mman.h>
+
+#include <catch2/catch_all.hpp>
+#include <cstdint>
+#include <set>
+#include <vector>
+
+#include "text.hpp"
+
+using namespace ftrace;
+using ftrace::detail::veneer_pool;
+
+namespace {
+
+/// Where a veneer jumps to in these tests: pops its context into rax and returns to the caller.
+__attribute__((naked)) FTRACE_NOTRACE void return_context() { __asm__("popq %rax\n  ret"); }
+
+/// Calls a veneer as a site would.
+std::uintptr_t call(std::uintptr_t veneer) {
+    return reinterpret_cast<std::uintptr_t (*)()>(veneer)();
+}
+
+/// Address space that was nobody's, and is given back.
+class far_text {
+public:
+    far_text() {
+        // The lower half of the address space's middle: nothing of a process lies there.
+        for (std::uintptr_t at = std::uintptr_t{1} << 44; at < std::uintptr_t{1} << 46;
+             at += std::uintptr_t{1} << 40) {
+            void* const memory =
+                ::mmap(reinterpret_cast<void*>(at), size, PROT_READ,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+            if (memory != MAP_FAILED) {
+                begin = reinterpret_cast<std::uintptr_t>(memory);
+                break;
+            }
+        }
+        REQUIRE(begin != 0);
+    }
+    ~far_text() { ::munmap(reinterpret_cast<void*>(begin), size); }
+    far_text(const far_text&) = delete;
+    far_text& operator=(const far_text&) = delete;
+
+    static constexpr std::size_t size = std::size_t{1} << 20;
+    std::uintptr_t begin = 0;
+};
+
+const void* target() { return reinterpret_cast<const void*>(&return_context); }
+
+}  // namespace
+
+TEST_CASE("veneer: pushes its context and jumps to its target", "[patch][veneer]") {
+    veneer_pool pool;
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    int first = 0, second = 0;
+    const auto veneer = pool.get(near, near, &first, target());
+    REQUIRE(veneer);
+    CHECK(text::is_veneer(*veneer));
+    CHECK(text::veneer_at(*veneer).context == &first);
+    CHECK(text::veneer_at(*veneer).target == target());
+    const auto other = pool.get(near, near, &second, target());
+    REQUIRE(other);
+    CHECK(*other != *veneer);
+    CHECK(arch::call_reaches(near, *veneer));
+    // What it pushes is what lies at its context.
+    first = 17;
+    CHECK(call(*veneer) == reinterpret_cast<std::uintptr_t>(&first));
+    CHECK(call(*other) == reinterpret_cast<std::uintptr_t>(&second));
+}
+
+TEST_CASE("veneer: the same context and target get the same one", "[patch][veneer]") {
+    veneer_pool pool;
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    int context = 0;
+    const std::uintptr_t first = pool.get(near, near, &context, target()).value();
+    CHECK(pool.get(near, near, &context, target()).value() == first);
+    CHECK(pool.get(near, near, &context, &context).value() != first);
+    CHECK(pool.get(near, near, &context, target()).value() == first);
+}
+
+TEST_CASE("veneer: more than fit into a page, all of them right", "[patch][veneer]") {
+    veneer_pool pool;
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    constexpr std::size_t many = 2 * arch::veneers_per_page + 3;
+    std::vector<char> contexts(many);
+    std::vector<std::uintptr_t> veneers;
+    for (const char& context : contexts) {
+        const auto veneer = pool.get(near, near, &context, target());
+        REQUIRE(veneer);
+        veneers.push_back(*veneer);
+    }
+    CHECK(std::set<std::uintptr_t>(veneers.begin(), veneers.end()).size() == many);
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < many; ++i)
+        wrong += call(veneers[i]) != reinterpret_cast<std::uintptr_t>(&contexts[i]);
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("veneer: text far away gets veneers within its own reach", "[patch][veneer]") {
+    veneer_pool pool;
+    const far_text text;
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    REQUIRE_FALSE(arch::call_reaches(text.begin, near));
+    int context = 0;
+    const auto here = pool.get(near, near, &context, target());
+    const auto there = pool.get(text.begin, text.begin + text.size, &context, target());
+    REQUIRE(here);
+    REQUIRE(there);
+    CHECK(arch::call_reaches(near, *here));
+    CHECK(arch::call_reaches(text.begin, *there));
+    CHECK(arch::call_reaches(text.begin + text.size, *there));
+    CHECK_FALSE(arch::call_reaches(near, *there));
+    CHECK(call(*here) == reinterpret_cast<std::uintptr_t>(&context));
+    CHECK(call(*there) == reinterpret_cast<std::uintptr_t>(&context));
+}
+
+TEST_CASE("veneer: text too large for one is an error", "[patch][veneer]") {
+    veneer_pool pool;
+    int context = 0;
+    const std::uintptr_t begin = std::uintptr_t{1} << 45;
+    const auto none = pool.get(begin, begin + (std::uintptr_t{6} << 30), &context, target());
+    REQUIRE_FALSE(none);
+    CHECK(none.error().code == errc::out_of_reach);
+    CHECK(none.error().address == begin);
+}
+
+TEST_CASE("veneer: how far a call reaches", "[patch][veneer]") {
+    constexpr std::uintptr_t site = std::uintptr_t{1} << 40;
+    constexpr std::uintptr_t next = site + arch::site_size;
+    CHECK(arch::call_reaches(site, next + 0x7fffffff));
+    CHECK_FALSE(arch::call_reaches(site, next + 0x80000000));
+    CHECK(arch::call_reaches(site, next - 0x80000000));
+    CHECK_FALSE(arch::call_reaches(site, next - 0x80000001));
+}
