@@ -17,7 +17,7 @@ namespace ftrace::inline v0::arch {
 #endif
 
 FTRACE_STUB_INLINE location load_location(const location& from) noexcept {
-    location at;
+    location at{};
     __atomic_load(&from, &at, __ATOMIC_RELAXED);
     return at;
 }

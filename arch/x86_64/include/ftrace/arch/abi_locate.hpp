@@ -25,7 +25,7 @@ struct alignas(8) location {
     std::uint8_t hi_index = 0;
     std::uint32_t offset = 0;
 
-    friend constexpr bool operator==(const location&, const location&) = default;
+    FTRACE_NOTRACE friend constexpr bool operator==(const location&, const location&) = default;
 };
 static_assert(sizeof(location) == 8);
 

@@ -107,7 +107,7 @@ FTRACE_PROBE_FUNCTION inline location probe_result_location() noexcept {
         .sizes = probe_sizes<>,
         .count = 1,
         .words = 1};
-    location parameter;
+    location parameter{};
     // The target is called thrice: what it leaves on the x87 stack is taken away again.
     unsigned top = x87_top();
     probe_parameters(request, &parameter);
