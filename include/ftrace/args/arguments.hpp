@@ -86,6 +86,10 @@ FTRACE_STUB_INLINE void regs_set_argument(ftrace_regs& regs, unsigned long value
 /// of a function or of a pointer to a (member) function. Of a member function argument 0 is `this`.
 /// In entry callbacks.
 ///
+/// The signature has to be the machine code's too: of a function that only one file can call (static, or in an unnamed
+/// namespace) optimisers drop or change parameters, clang without giving the copy another name. Such a function wants
+/// FTRACE_TRACEABLE and external linkage.
+///
 /// By type of the parameter: a value comes as a copy; a reference, and a class that is passed by
 /// address since it is not trivially copyable (std::string), as an lvalue, the caller's object,
 /// valid as long as the call. Where the policy saved no vector register, or fewer bytes of it than
