@@ -3,16 +3,22 @@
 load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
 load("@rules_cc//cc:cc_library.bzl", "cc_library")
 
-# Leaves five bytes of nop at the entry of every function.
-TRACE_COPTS = ["-fpatchable-function-entry=5"]
+_GCC12 = Label("//tools/gcc12")
 
-def traced_cc_binary(name, copts = [], **kwargs):
+# Leaves five bytes of nop at the entry of every function. The second flag is for gcc 12: see tools/gcc12/as, which comes
+# with the dependency on the library.
+TRACE_COPTS = [
+    "-fpatchable-function-entry=5",
+    "-B{}/".format("/".join([part for part in [_GCC12.workspace_root, _GCC12.package] if part])),
+]
+
+def traced_cc_binary(name, copts = [], deps = [], **kwargs):
     """A cc_binary whose own functions can be traced; its dependencies stay as they are."""
-    cc_binary(name = name, copts = TRACE_COPTS + copts, **kwargs)
+    cc_binary(name = name, copts = TRACE_COPTS + copts, deps = deps + [_GCC12], **kwargs)
 
-def traced_cc_library(name, copts = [], **kwargs):
+def traced_cc_library(name, copts = [], deps = [], **kwargs):
     """A cc_library whose own functions can be traced; its dependencies stay as they are."""
-    cc_library(name = name, copts = TRACE_COPTS + copts, **kwargs)
+    cc_library(name = name, copts = TRACE_COPTS + copts, deps = deps + [_GCC12], **kwargs)
 
 def _trace_transition_impl(settings, _attr):
     return {"//command_line_option:copt": settings["//command_line_option:copt"] + TRACE_COPTS}

@@ -23,8 +23,8 @@ ftrace::ops<on_call> counting;
 namespace app {
 
 __attribute__((noinline)) int work(int x) {
-    asm volatile("");
-    return library::twice(x) + 1;
+    asm volatile("" ::: "memory");  // what a callback wrote is read again
+    return library::half(2 * library::twice(x)) + 1;
 }
 
 }  // namespace app

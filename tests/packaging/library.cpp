@@ -33,7 +33,7 @@ FTRACE_NOTRACE void detach() { (void)ftrace::unregister_ftrace_function(counting
 FTRACE_NOTRACE int count() { return calls; }
 
 __attribute__((noinline)) int work_in_library(int x) {
-    asm volatile("");
+    asm volatile("" ::: "memory");  // what a callback wrote is read again
     return x + 1;
 }
 

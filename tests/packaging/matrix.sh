@@ -18,6 +18,12 @@ if ! command -v "$compiler" > /dev/null; then
     exit "${FTRACE_REQUIRE_COMPILERS:-0}"
 fi
 
+# gcc 12 needs help with programs of several files: see tools/gcc12/as.
+case $compiler in
+    clang*) help=() ;;
+    *) help=(-B "$top/tools/gcc12/") ;;
+esac
+
 # A second file, which has its own copies of the inline functions of the first.
 printf '#include <ftrace/ftrace.hpp>\n%s\n' 'std::string second(unsigned long n) { return std::string(n, 37) + std::string(n, 37); }' \
     > "$work/second.cpp"
@@ -57,8 +63,10 @@ library() {
 
 for level in -O0 -O2 -O3 -Os; do program "$level"; done
 program -O2 -g
-program -O0 "$work/second.cpp"
-program -O2 "$work/second.cpp"
+for level in -O0 -O2; do
+    program "$level" "${help[@]}" "$work/second.cpp"
+    program "$level" "${help[@]}" "$work/second.cpp" -fuse-ld=gold
+done
 program -O2 -fPIC
 program -O2 -fcf-protection
 program -O2 -fno-exceptions -fno-rtti

@@ -11,7 +11,7 @@
 namespace shared {
 
 __attribute__((noinline)) int work(int x) {
-    asm volatile("");
+    asm volatile("" ::: "memory");  // what a callback wrote is read again
     return x + 1;
 }
 

@@ -5,7 +5,7 @@
 namespace other_file {
 
 __attribute__((noinline)) int work(int x) {
-    asm volatile("");
+    asm volatile("" ::: "memory");  // what a callback wrote is read again
     return x + 1;
 }
 
