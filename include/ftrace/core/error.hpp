@@ -52,9 +52,19 @@ enum class errc : std::uint8_t {
 /// A failure: its kind, the function and address it concerns (empty and 0 where none), and a
 /// sentence for people that says what happened and what to do.
 struct error {
+    FTRACE_NOTRACE error() = default;
+    FTRACE_NOTRACE error(errc what, std::string text, std::string of_function = {},
+                         std::uintptr_t at = 0)
+        : code(what), message(std::move(text)), function(std::move(of_function)), address(at) {}
+    FTRACE_NOTRACE error(const error&) = default;
+    FTRACE_NOTRACE error(error&&) noexcept = default;
+    FTRACE_NOTRACE error& operator=(const error&) = default;
+    FTRACE_NOTRACE error& operator=(error&&) noexcept = default;
+    FTRACE_NOTRACE ~error() = default;
+
     errc code{};
     std::string message;
-    std::string function{};
+    std::string function;
     std::uintptr_t address = 0;
 };
 

@@ -26,6 +26,11 @@ struct graph_state;     // graph/graph_state.hpp
 
 /// What all objects of the process share. Never freed.
 struct process_state {
+    FTRACE_NOTRACE process_state() = default;
+    FTRACE_NOTRACE ~process_state() = default;
+    process_state(const process_state&) = delete;
+    process_state& operator=(const process_state&) = delete;
+
     thread_pool threads;
     recursive_lock lock;             ///< serialises all that changes text, filters and lists of ops
     std::uint64_t grace_period = 1;  ///< counted up by each wait of core/quiescence.hpp
@@ -70,6 +75,8 @@ __asm__(".pushsection .note.ftrace, \"aG\", @note, ftrace_v0_note, comdat\n"
         ".popsection\n");
 
 struct slot_search {
+    FTRACE_NOTRACE slot_search() noexcept = default;
+
     process_state** first = nullptr;
     process_state* found = nullptr;
     bool other_version = false;

@@ -100,6 +100,9 @@ public:
     using error_type = ftrace::error;
 
     FTRACE_NOTRACE result() noexcept = default;
+    FTRACE_NOTRACE result(result&&) noexcept = default;
+    FTRACE_NOTRACE result& operator=(result&&) noexcept = default;
+    FTRACE_NOTRACE ~result() = default;
     FTRACE_NOTRACE result(ftrace::error e) noexcept : error_(std::move(e)), has_value_(false) {}
 
     [[nodiscard]] FTRACE_NOTRACE bool has_value() const noexcept { return has_value_; }

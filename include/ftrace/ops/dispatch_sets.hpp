@@ -20,6 +20,11 @@ namespace ftrace::inline v0::detail {
 /// One combination of ops. What stubs read of it (`entries`) stays for ever, since a thread may be
 /// on its way to a list of long ago. A combination that comes back finds its list again.
 struct dispatch_set {
+    FTRACE_NOTRACE dispatch_set() = default;
+    FTRACE_NOTRACE dispatch_set(dispatch_set&&) = default;
+    FTRACE_NOTRACE dispatch_set& operator=(dispatch_set&&) = default;
+    FTRACE_NOTRACE ~dispatch_set() = default;
+
     std::vector<ftrace_ops*> members;      ///< in the order of their registration
     const own_stubs* own = nullptr;        ///< of the only member
     const static_set* compiled = nullptr;  ///< the compile-time registry that all members belong to

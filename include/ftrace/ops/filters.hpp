@@ -92,6 +92,12 @@ FTRACE_NOTRACE inline error no_match(const registry_state& registry, const name_
 
 /// One of an ops' two lists, as it will be after a call.
 struct filter_list {
+    FTRACE_NOTRACE filter_list(bool limits_to, site_list&& listed) noexcept
+        : limits(limits_to), sites(std::move(listed)) {}
+    FTRACE_NOTRACE ~filter_list() = default;
+    filter_list(const filter_list&) = delete;
+    filter_list& operator=(const filter_list&) = delete;
+
     bool limits;  ///< false: an empty list means every function
     site_list sites;
 };
@@ -182,11 +188,13 @@ FTRACE_NOTRACE inline result<std::size_t> ftrace_ops::set_notrace(std::string_vi
         return error{errc::invalid_argument,
                      "an IPMODIFY ops takes no notrace list: filter the functions it is for"};
     detail::ops_state& state = detail::state_of(*this);
-    detail::filter_list notrace{true, reset ? detail::site_list{} : state.notrace};
+    detail::filter_list notrace(true,
+                                reset ? detail::site_list() : detail::site_list(state.notrace));
     auto matched = detail::apply_patterns(*registry, pattern, notrace);
     if (!matched) return matched;
-    if (auto done = detail::adopt(registry, *this, {state.filtered, state.filter},
-                                  std::move(notrace.sites));
+    if (auto done =
+            detail::adopt(registry, *this, {state.filtered, detail::site_list(state.filter)},
+                          std::move(notrace.sites));
         !done)
         return std::move(done).error();
     return matched;

@@ -52,6 +52,7 @@ public:
     constexpr FTRACE_NOTRACE ops() noexcept
         : ftrace_ops(detail::erased<Callback, saved>, saved, Flags,
                      detail::own_stubs_of<Callback, saved, Flags>) {}
+    FTRACE_NOTRACE ~ops() = default;
 };
 
 }  // namespace ftrace::inline v0

@@ -106,8 +106,8 @@ FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& 
         return error{
             errc::busy,
             "tracing is switched off, and a PERMANENT ops cannot be: call set_enabled(true) first"};
-    const detail::site_list wanted =
-        detail::wanted_sites(*registry, {state.filtered, state.filter}, state.notrace);
+    const detail::site_list wanted = detail::wanted_sites(
+        *registry, {state.filtered, detail::site_list(state.filter)}, state.notrace);
     if (registry->sites.size() == 0) return detail::no_site_at_all();
     if (wanted.empty())
         return error{errc::no_match,

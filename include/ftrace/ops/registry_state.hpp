@@ -23,6 +23,11 @@ using site_list = std::vector<site_index>;
 
 /// What the library keeps for one ops.
 struct ops_state {
+    FTRACE_NOTRACE ops_state() = default;
+    FTRACE_NOTRACE ~ops_state() = default;
+    ops_state(const ops_state&) = delete;
+    ops_state& operator=(const ops_state&) = delete;
+
     std::uint64_t registration = 0;  ///< the number of its registration; 0: not registered
     bool filtered = false;           ///< `filter` counts; else all functions
     site_list filter;
@@ -89,6 +94,7 @@ public:
         else
             state_->sites.refresh();
     }
+    FTRACE_NOTRACE ~locked_registry() = default;
     locked_registry(const locked_registry&) = delete;
     locked_registry& operator=(const locked_registry&) = delete;
 

@@ -43,6 +43,11 @@ struct site_record {
 
 /// One object, for as long as the process lives: sites keep their index when it is unloaded.
 struct object_record {
+    FTRACE_NOTRACE object_record() = default;
+    FTRACE_NOTRACE object_record(object_record&&) = default;
+    FTRACE_NOTRACE object_record& operator=(object_record&&) = default;
+    FTRACE_NOTRACE ~object_record() = default;
+
     loaded_object object;
     site_index first = 0;
     site_index count = 0;
@@ -51,6 +56,11 @@ struct object_record {
 
 class site_table {
 public:
+    FTRACE_NOTRACE site_table() = default;
+    FTRACE_NOTRACE ~site_table() = default;
+    site_table(const site_table&) = delete;
+    site_table& operator=(const site_table&) = delete;
+
     /// Takes note of what was loaded and unloaded since. Costs one look at a counter if nothing
     /// was.
     FTRACE_NOTRACE void refresh() {

@@ -34,6 +34,8 @@ struct edit_batch {
 
 /// One for the process, never freed.
 struct text_state {
+    FTRACE_NOTRACE text_state() noexcept = default;
+
     edit_batch* active = nullptr;  ///< published before the first int3, taken back after the last
     std::uint32_t handlers = 0;    ///< threads inside the handler, which may hold `active`
     pid_t answered = 0;            ///< the thread that answered evacuation.hpp last

@@ -23,6 +23,11 @@ namespace ftrace::inline v0::detail {
 /// needs no more of them.
 class veneer_pool {
 public:
+    FTRACE_NOTRACE veneer_pool() = default;
+    FTRACE_NOTRACE ~veneer_pool() = default;
+    veneer_pool(const veneer_pool&) = delete;
+    veneer_pool& operator=(const veneer_pool&) = delete;
+
     /// A veneer that every address in [begin, end) can call, and that enters `target` with
     /// `context` on the stack. Errors: out_of_reach; permission_denied, if the system lets no memory
     /// become executable.

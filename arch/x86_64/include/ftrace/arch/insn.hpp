@@ -13,16 +13,19 @@ namespace ftrace::inline v0::arch {
 #pragma pack(push, 1)
 /// call rel32: the target is relative to the end of the instruction.
 struct call_insn {
+    constexpr FTRACE_NOTRACE call_insn() noexcept = default;
     std::uint8_t opcode = 0xe8;
     std::int32_t displacement = 0;
 };
 /// push qword [rip + displacement]
 struct push_indirect_insn {
+    constexpr FTRACE_NOTRACE push_indirect_insn() noexcept = default;
     std::uint8_t opcode[2] = {0xff, 0x35};
     std::int32_t displacement = 0;
 };
 /// notrack jmp qword [rip + displacement]: the target needs no endbr64.
 struct jump_indirect_insn {
+    constexpr FTRACE_NOTRACE jump_indirect_insn() noexcept = default;
     std::uint8_t opcode[3] = {0x3e, 0xff, 0x25};
     std::int32_t displacement = 0;
 };

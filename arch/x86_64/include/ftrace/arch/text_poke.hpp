@@ -25,6 +25,8 @@ struct text_edit {
     /// A thread may stand between them.
     bool several_nops = false;
 
+    FTRACE_NOTRACE text_edit() noexcept = default;
+
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t end() const noexcept {
         return site + nops;
     }

@@ -20,6 +20,7 @@ namespace ftrace::inline v0::arch {
 // page.
 
 struct veneer_code {
+    constexpr FTRACE_NOTRACE veneer_code() noexcept = default;
     push_indirect_insn push;
     jump_indirect_insn jump;
     std::uint8_t padding[3] = {int3_opcode, int3_opcode, int3_opcode};
