@@ -149,13 +149,14 @@ void with_args_regs(unsigned long, unsigned long, ftrace::ftrace_ops&,
     held(ftrace::get_regs(regs) == nullptr);
     held(ftrace::regs_get_argument<0, &half>(regs) == 9.0);
 }
-FTRACE_GENERAL_REGS_ONLY void with_integer_regs(unsigned long, unsigned long, ftrace::ftrace_ops&,
-                                                ftrace::integer_regs& regs) noexcept {
+// A sanitizer's calls would use the vector registers that the stub has not saved.
+FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY void with_integer_regs(
+    unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::integer_regs& regs) noexcept {
     checks += ftrace::regs_get_argument<1, &half>(regs) == 3 ? 1 : 0;
     ftrace::regs_set_argument<1, &half>(regs, 2);
 }
-FTRACE_GENERAL_REGS_ONLY void parse_by_integers(unsigned long, unsigned long, ftrace::ftrace_ops&,
-                                                ftrace::integer_regs& regs) noexcept {
+FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY void parse_by_integers(
+    unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::integer_regs& regs) noexcept {
     checks += ftrace::regs_get_argument<1, &parser::parse>(regs).size() == 4 ? 1 : 0;
     checks += ftrace::regs_get_argument<0, &parser::parse>(regs)->base == 1000 ? 1 : 0;
 }
