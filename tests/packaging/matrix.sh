@@ -65,7 +65,7 @@ for level in -O0 -O2 -O3 -Os; do program "$level"; done
 program -O2 -g
 for level in -O0 -O2; do
     program "$level" "${help[@]}" "$work/second.cpp"
-    program "$level" "${help[@]}" "$work/second.cpp" -fuse-ld=gold
+    if command -v ld.gold > /dev/null; then program "$level" "${help[@]}" "$work/second.cpp" -fuse-ld=gold; fi
 done
 program -O2 -fPIC
 program -O2 -fcf-protection
