@@ -48,9 +48,9 @@ FTRACE_NOTRACE inline result<void> change_protection(std::uintptr_t begin, std::
 }
 
 /// Makes every thread of the process execute a full memory barrier and a core-serialising
-/// instruction before it runs on in user mode. Where the kernel lacks the call (before 4.16), a
-/// change of protection does the same on x86 and arm64: it interrupts every CPU that runs this
-/// process.
+/// instruction before it runs on in user mode. Where the kernel lacks the call (before 4.16) or
+/// forbids it, a change of protection takes its place: on x86 without broadcast invalidation it
+/// interrupts every CPU that runs this process.
 FTRACE_NOTRACE inline void synchronize_cores() {
     const auto membarrier = [](int command) FTRACE_NOTRACE {
         return ::syscall(SYS_membarrier, command, 0, 0) == 0;

@@ -65,7 +65,7 @@ public:
         }
         stub_ = stub;
         section_.describe(base_, capacity_ * region::size);
-        unwinder_registrar(section_).register_all();
+        register_unwind_section(section_);
         find_stacks();
         return {};
     }

@@ -38,7 +38,8 @@ struct ops_access;
 /// ops from any threads.
 class ftrace_ops {
 public:
-    /// `flags`: ops_flags.
+    /// `flags`: ops_flags. With ARGS_INTEGER the callback must be FTRACE_GENERAL_REGS_ONLY: nothing checks it
+    /// here, as ops<> does.
     constexpr FTRACE_NOTRACE explicit ftrace_ops(ftrace_func_t callback, save_policy policy = ARGS,
                                                  void* user_data = nullptr,
                                                  unsigned flags = FTRACE_OPS_FL_RECURSION) noexcept

@@ -17,12 +17,13 @@
 namespace ftrace::inline v0 {
 namespace detail {
 
-/// Takes an ops off all its sites and waits until nobody is in its callback.
+/// Takes an ops off all its sites and waits until nobody is in its callback. The latter also if the
+/// text could not be restored, now or earlier: its sites go on calling their stubs then, which skip
+/// the ops, and nothing else is changed any more, since sets may name an ops that is gone.
 FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_ops& op) {
     ops_state& state = state_of(op);
-    auto detached = attach(registry.shared(), *registry, op, {});
-    // Without the right to restore the text the sites go on calling their stubs, but these skip the
-    // ops.
+    result<void> detached = switched_off();
+    if (!registry->disabled) detached = attach(registry.shared(), *registry, op, {});
     if (!detached) registry->disabled = true;
     registry->sets.retire(op);
     for (std::size_t i = 0; i < registry->ops.size(); ++i)
@@ -65,7 +66,7 @@ public:
     /// permission_denied, if the text cannot be restored (the callback is not called any more all
     /// the same).
     FTRACE_NOTRACE result<void> unregister() {
-        detail::locked_registry registry;
+        detail::locked_registry registry(true);
         if (!registry) return registry.failure();
         ftrace_ops* const op = std::exchange(op_, nullptr);
         for (const detail::registered_ops& known : registry->ops)
@@ -127,7 +128,7 @@ FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& 
 /// Stops calling the ops' callback: as registration::unregister(). (Kernel:
 /// unregister_ftrace_function.)
 FTRACE_NOTRACE inline result<void> unregister_ftrace_function(ftrace_ops& op) {
-    detail::locked_registry registry;
+    detail::locked_registry registry(true);
     if (!registry) return registry.failure();
     if (detail::state_of(op).registration == 0) return detail::not_registered();
     return detail::unregister(registry, op);

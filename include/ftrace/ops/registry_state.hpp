@@ -11,6 +11,8 @@
 #include <ftrace/ops/ftrace_ops.hpp>
 #include <ftrace/ops/site_table.hpp>
 #include <ftrace/ops/stubs.hpp>
+#include <ftrace/patch/text_state.hpp>
+#include <ftrace/patch/unwinders.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <new>
 #include <optional>
@@ -58,11 +60,17 @@ struct registry_state {
 /// The order of save_policy's values, which index list stubs.
 static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
 
+FTRACE_NOTRACE inline error switched_off() {
+    return {errc::disabled,
+            "tracing was switched off for good, since text could not be restored earlier"};
+}
+
 /// The registry, locked, for the length of one call of the public interface; or why it cannot be
 /// had.
 class locked_registry {
 public:
-    FTRACE_NOTRACE locked_registry() {
+    /// `leaving`: to take an ops off, which must go on when nothing else may.
+    FTRACE_NOTRACE explicit locked_registry(bool leaving = false) {
         process_ = process();
         if (process_ == nullptr) {
             failure_ = error{errc::version_mismatch,
@@ -78,19 +86,17 @@ public:
                              "thread, or after the callback"};
             return;
         }
+        use_dynamic_linker();
         guard_.emplace(process_->lock);
         section_.emplace();
-        if (process_->registry == nullptr) {
-            process_->registry = new (std::nothrow) registry_state;
-            pin_object(reinterpret_cast<const void*>(&list_stub::callee));
-        }
+        if (process_->registry == nullptr)
+            __atomic_store_n(&process_->registry, new (std::nothrow) registry_state,
+                             __ATOMIC_RELEASE);
         state_ = process_->registry;
         if (state_ == nullptr)
             failure_ = error{errc::out_of_memory, "no memory for the registry of sites"};
-        else if (state_->disabled)
-            failure_ = error{
-                errc::disabled,
-                "tracing was switched off for good, since text could not be restored earlier"};
+        else if (state_->disabled && !leaving)
+            failure_ = switched_off();
         else
             state_->sites.refresh();
     }
@@ -105,6 +111,17 @@ public:
     [[nodiscard]] FTRACE_NOTRACE process_state& shared() const noexcept { return *process_; }
 
 private:
+    // Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when it
+    // waits for ours: it has to be done before ours is taken.
+    FTRACE_NOTRACE void use_dynamic_linker() const {
+        unwinders();
+        // Whoever makes the registry or installs the SIGTRAP handler gives the process its code.
+        const text_state* const text = __atomic_load_n(&process_->text, __ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&process_->registry, __ATOMIC_ACQUIRE) == nullptr || text == nullptr ||
+            !__atomic_load_n(&text->installed, __ATOMIC_ACQUIRE))
+            pin_object(reinterpret_cast<const void*>(&list_stub::callee));
+    }
+
     process_state* process_ = nullptr;
     registry_state* state_ = nullptr;
     std::optional<error> failure_;

@@ -3,8 +3,9 @@
 // gcc leaves five one-byte nops. A thread may stand at the second, third, ... when the first
 // becomes an int3, and would go on into the middle of the call that is written next. So before
 // bytes behind the first change, every thread that runs in user mode is asked, by a SIGTRAP of its
-// own, where it is; the handler moves it behind the nops. A thread inside a system call is not
-// between nops, and will meet the int3 when it comes back; it is not disturbed.
+// own, where it is; the handler moves it behind the nops. A thread inside a system call will meet the
+// int3 when it comes back; it is not disturbed. Not found is a thread whose signal handler
+// interrupted it between the nops and runs on meanwhile.
 #pragma once
 
 #include <dirent.h>
@@ -31,12 +32,15 @@ namespace ftrace::inline v0::detail {
 FTRACE_NOTRACE inline bool runs_user_code(const char* tid) {
     const std::string path = std::string("/proc/self/task/") + tid + "/syscall";
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) return errno != ENOENT && errno != ESRCH;
+    // No such file: the thread is gone, or this kernel does not tell.
+    if (file < 0) return ::access((std::string("/proc/self/task/") + tid).c_str(), F_OK) == 0;
     char first[7];  // "running", or the number of a system call
     const ssize_t length = ::read(file, first, sizeof first);
     const bool gone = length < 0 && errno == ESRCH;
     ::close(file);
-    return !gone && (length < 0 || std::memcmp(first, "running", sizeof first) == 0);
+    // "-1": it waits outside of a system call, for a page of the text perhaps.
+    return !gone &&
+           (length <= 0 || first[0] == '-' || std::memcmp(first, "running", sizeof first) == 0);
 }
 
 /// Whether a SIGTRAP is on its way to the thread. A question must not outlive its transaction: it
@@ -58,11 +62,14 @@ FTRACE_NOTRACE inline bool question_pending(const std::string& tid) {
 }
 
 /// The other threads of this process.
-FTRACE_NOTRACE inline std::vector<std::string> other_threads() {
+FTRACE_NOTRACE inline result<std::vector<std::string>> other_threads() {
     std::vector<std::string> threads;
     const std::string mine = std::to_string(::syscall(SYS_gettid));
     DIR* const tasks = ::opendir("/proc/self/task");
-    if (tasks == nullptr) return threads;
+    if (tasks == nullptr)
+        return error{errc::busy,
+                     "/proc is not mounted, which tells where threads are: register the "
+                     "ops while the program has one thread. Nothing was changed"};
     while (const dirent* entry = ::readdir(tasks))
         if (entry->d_name[0] != '.' && mine != entry->d_name) threads.emplace_back(entry->d_name);
     ::closedir(tasks);
@@ -83,7 +90,9 @@ FTRACE_NOTRACE inline bool ask(text_state& text, pid_t thread) {
 /// are int3, and every core has serialised. Error: busy, a thread did not answer within a second
 /// (it blocks SIGTRAP).
 FTRACE_NOTRACE inline result<void> evacuate(text_state& text) {
-    for (const std::string& tid : other_threads()) {
+    auto threads = other_threads();
+    if (!threads) return std::move(threads).error();
+    for (const std::string& tid : *threads) {
         const pid_t thread = std::atoi(tid.c_str());
         __atomic_store_n(&text.answered, 0, __ATOMIC_RELEASE);
         if (!runs_user_code(tid.c_str()) || !ask(text, thread)) continue;

@@ -62,9 +62,10 @@ public:
     writable_text& operator=(const writable_text&) = delete;
 
     FTRACE_NOTRACE result<void> open() {
-        for (; opened_ < runs_.size(); ++opened_) {
-            auto changed = change_protection(runs_[opened_].begin, runs_[opened_].end,
-                                             PROT_READ | PROT_WRITE | PROT_EXEC);
+        while (opened_ < runs_.size()) {
+            const page_run& run = runs_[opened_++];  // also where it fails: a part may be open
+            auto changed =
+                change_protection(run.begin, run.end, PROT_READ | PROT_WRITE | PROT_EXEC);
             if (!changed) return changed;
         }
         return {};

@@ -16,7 +16,6 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/text_state.hpp>
-#include <ftrace/sites/pin.hpp>
 #include <string>
 
 namespace ftrace::inline v0::detail {
@@ -27,10 +26,12 @@ FTRACE_NO_INSTRUMENTATION inline void chain_trap(const struct sigaction& previou
                                                  siginfo_t* info, void* context) noexcept {
     if ((previous.sa_flags & SA_SIGINFO) != 0) {
         previous.sa_sigaction(signal, info, context);
-    } else if (previous.sa_handler == SIG_DFL) {
+    } else if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN) {
+        // An int3 cannot be ignored: the kernel ends a process that tries to.
+        if (previous.sa_handler == SIG_IGN && !arch::is_breakpoint(*info)) return;
         ::signal(signal, SIG_DFL);
         ::raise(signal);  // blocked until we return; then it ends the process
-    } else if (previous.sa_handler != SIG_IGN) {
+    } else {
         previous.sa_handler(signal);
     }
 }
@@ -114,8 +115,7 @@ FTRACE_NOTRACE inline result<void> install_trap_handler(text_state& text) {
                      std::string("cannot install a SIGTRAP handler (") + std::strerror(errno) +
                          "), without which text cannot change under running threads"};
     text.ours = ours;
-    text.installed = true;
-    pin_object(reinterpret_cast<const void*>(&on_trap));
+    __atomic_store_n(&text.installed, true, __ATOMIC_RELEASE);
     return {};
 }
 

@@ -27,67 +27,81 @@ FTRACE_NOTRACE Function* linker_function(const char* name) {
     return reinterpret_cast<Function*>(address_of_symbol(name));
 }
 
-/// Registers a section with each unwinder once.
-class unwinder_registrar {
-public:
-    FTRACE_NOTRACE explicit unwinder_registrar(const arch::unwind_section& section) noexcept
-        : section_(section) {}
-
-    /// The unwinders this object was linked with, and the shared ones. glibc's backtrace() loads
-    /// libgcc_s when it is first called; it is loaded here, since nobody would tell us then.
-    /// `section` has to stay for ever.
-    FTRACE_NOTRACE void register_all() {
-        if (weak_add_dynamic_fde != nullptr) add_to_llvm(weak_add_dynamic_fde);
-        if (weak_register_frame != nullptr && !is_llvm(weak_register_frame))
-            add_to_libgcc(weak_register_frame);
-        open_ = linker_function<decltype(::dlopen)>("dlopen");
-        find_ = linker_function<decltype(::dlsym)>("dlsym");
-        if (open_ == nullptr || find_ == nullptr) return;
-        add_library("libgcc_s.so.1", RTLD_NOW);
-        add_library("libunwind.so.1", RTLD_NOW | RTLD_NOLOAD);
-        if (auto* const last_error = linker_function<decltype(::dlerror)>("dlerror"))
-            last_error();  // the program's next dlerror() is its own
-    }
-
-private:
+/// The registration functions of the unwinders in this process, each once.
+struct unwinder_functions {
     using add_section = void (*)(void*);
     using add_fde = void (*)(unsigned long);
 
-    FTRACE_NOTRACE void add_library(const char* name, int mode) {
-        void* const library = open_(name, mode);
-        if (library == nullptr) return;
-        const auto llvm = reinterpret_cast<add_fde>(find_(library, "__unw_add_dynamic_fde"));
-        const auto libgcc = reinterpret_cast<add_section>(find_(library, "__register_frame"));
-        if (llvm != nullptr)
-            add_to_llvm(llvm);
-        else if (libgcc != nullptr)
-            add_to_libgcc(libgcc);
-    }
-    FTRACE_NOTRACE void add_to_llvm(add_fde add) noexcept {
-        if (llvm_ == add) return;
-        llvm_ = add;
-        add(reinterpret_cast<unsigned long>(section_.fde()));
-    }
-    FTRACE_NOTRACE void add_to_libgcc(add_section add) noexcept {
-        if (libgcc_[0] == add || libgcc_[1] == add) return;
-        libgcc_[libgcc_[0] != nullptr] = add;
-        add(const_cast<void*>(section_.begin()));
-    }
-    // Whether the __register_frame this object sees is LLVM's: then it lies in the object that has
-    // LLVM's other function. A static program, where dladdr knows nothing, has one unwinder.
-    FTRACE_NOTRACE static bool is_llvm(add_section add) noexcept {
-        Dl_info mine, other;
-        if (weak_add_dynamic_fde == nullptr) return false;
-        const bool known = ::dladdr(reinterpret_cast<void*>(add), &mine) != 0 &&
-                           ::dladdr(reinterpret_cast<void*>(weak_add_dynamic_fde), &other) != 0;
-        return !known || mine.dli_fbase == other.dli_fbase;
+    FTRACE_NOTRACE unwinder_functions() noexcept = default;
+
+    FTRACE_NOTRACE void add_llvm(add_fde function) noexcept { llvm = function; }
+    FTRACE_NOTRACE void add_libgcc(add_section function) noexcept {
+        if (libgcc[0] == function || libgcc[1] == function) return;
+        libgcc[libgcc[0] != nullptr] = function;
     }
 
-    const arch::unwind_section& section_;
-    decltype(::dlopen)* open_ = nullptr;
-    decltype(::dlsym)* find_ = nullptr;
-    add_fde llvm_ = nullptr;
-    add_section libgcc_[2]{};  // linked in statically, and shared
+    add_fde llvm = nullptr;
+    add_section libgcc[2]{};  // linked in statically, and shared
 };
+
+// Whether the __register_frame this object sees is LLVM's: then it lies in the object that has
+// LLVM's other function. A static program, where dladdr knows nothing, has one unwinder.
+FTRACE_NOTRACE inline bool registers_with_llvm(unwinder_functions::add_section add) noexcept {
+    Dl_info mine, other;
+    if (weak_add_dynamic_fde == nullptr) return false;
+    const bool known = ::dladdr(reinterpret_cast<void*>(add), &mine) != 0 &&
+                       ::dladdr(reinterpret_cast<void*>(weak_add_dynamic_fde), &other) != 0;
+    return !known || mine.dli_fbase == other.dli_fbase;
+}
+
+/// Looks for the unwinders this object was linked with, and the shared ones. glibc's backtrace()
+/// loads libgcc_s when it is first called; it is loaded here, since nobody would tell us then.
+FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
+    unwinder_functions found;
+    if (weak_add_dynamic_fde != nullptr) found.add_llvm(weak_add_dynamic_fde);
+    if (weak_register_frame != nullptr && !registers_with_llvm(weak_register_frame))
+        found.add_libgcc(weak_register_frame);
+    auto* const open = linker_function<decltype(::dlopen)>("dlopen");
+    auto* const find = linker_function<decltype(::dlsym)>("dlsym");
+    if (open == nullptr || find == nullptr) return found;
+    const auto add_library = [&](const char* name, int mode) FTRACE_NOTRACE {
+        void* const library = open(name, mode);
+        if (library == nullptr) return;
+        void* const llvm = find(library, "__unw_add_dynamic_fde");
+        void* const libgcc = find(library, "__register_frame");
+        if (llvm != nullptr)
+            found.add_llvm(reinterpret_cast<unwinder_functions::add_fde>(llvm));
+        else if (libgcc != nullptr)
+            found.add_libgcc(reinterpret_cast<unwinder_functions::add_section>(libgcc));
+    };
+    add_library("libgcc_s.so.1", RTLD_NOW);
+    add_library("libunwind.so.1", RTLD_NOW | RTLD_NOLOAD);
+    if (auto* const last_error = linker_function<decltype(::dlerror)>("dlerror"))
+        last_error();  // the program's next dlerror() is its own
+    return found;
+}
+
+FTRACE_LOCAL inline constinit const unwinder_functions* found_unwinders = nullptr;
+
+/// The same, looked for once. The first call goes through the dynamic linker, which has a lock of its
+/// own: it must not be made while the process is locked.
+FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
+    const unwinder_functions* known = __atomic_load_n(&found_unwinders, __ATOMIC_ACQUIRE);
+    if (known != nullptr) return *known;
+    auto* const made = new unwinder_functions(find_unwinders());
+    if (__atomic_compare_exchange_n(&found_unwinders, &known, made, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return *made;
+    delete made;
+    return *known;
+}
+
+/// Tells every unwinder of a section, which has to stay for ever.
+FTRACE_NOTRACE inline void register_unwind_section(const arch::unwind_section& section) {
+    const unwinder_functions& functions = unwinders();
+    if (functions.llvm != nullptr) functions.llvm(reinterpret_cast<unsigned long>(section.fde()));
+    for (const auto add : functions.libgcc)
+        if (add != nullptr) add(const_cast<void*>(section.begin()));
+}
 
 }  // namespace ftrace::inline v0::detail

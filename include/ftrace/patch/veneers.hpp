@@ -85,7 +85,7 @@ private:
     /// Without memory for it the veneers work all the same, and backtraces end in them.
     FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(std::uintptr_t code) {
         const auto* const section = new (std::nothrow) arch::veneer_unwind_section(code);
-        if (section != nullptr) unwinder_registrar(*section).register_all();
+        if (section != nullptr) register_unwind_section(*section);
         return section;
     }
 
