@@ -16,10 +16,14 @@ def ftrace_test(name, srcs, deps = [], copts = [], traced = True, size = "small"
       size: as in cc_test.
       **kwargs: as in cc_test.
     """
+    tags = kwargs.pop("tags", [])
+    if "-O2" in copts:
+        tags = tags + ["optimised"]  # the sanitizers' configurations leave these out, see .bazelrc
     cc_test(
         name = name,
         size = size,
         srcs = srcs,
+        tags = tags,
         copts = WARNINGS + (TRACE_COPTS if traced else []) + copts,
         linkstatic = True,  # else each cc_library is a shared object of its own
         deps = depset([
