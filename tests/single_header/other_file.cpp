@@ -5,7 +5,7 @@
 namespace other_file {
 
 __attribute__((noinline)) int work(int x) {
-    asm volatile("" ::: "memory");  // what a callback wrote is read again
+    asm volatile("");
     return x + 1;
 }
 

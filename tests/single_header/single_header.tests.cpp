@@ -8,7 +8,8 @@ int work(int x);
 
 namespace {
 
-unsigned long argument = 0;
+// Volatile: the compiler sees callers and callees, but not that a callback runs between them.
+volatile unsigned long argument = 0;
 
 FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
                             ftrace::ftrace_regs& regs) noexcept {
