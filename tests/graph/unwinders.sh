@@ -1,13 +1,15 @@
 #!/bin/bash
-# Builds unwind_program.cpp with one compiler, for every unwinder and way of linking it, and runs it.
+# Builds a program with one compiler, for every unwinder and way of linking it, and runs it.
 #
-#     unwinders.sh COMPILER TOP
+#     unwinders.sh COMPILER TOP [PROGRAM]
 #
-# TOP holds include/, arch/ and tests/. In CI (FTRACE_REQUIRE_COMPILERS=1) a missing compiler is a failure; a C++
-# library that is not installed is left out everywhere.
+# TOP holds include/, arch/ and tests/. PROGRAM: a path under it, if it is not unwind_program.cpp. In CI
+# (FTRACE_REQUIRE_COMPILERS=1) a missing compiler is a failure; a C++ library that is not installed is left out
+# everywhere.
 set -u
 compiler=$1
 top=$2
+source=${3:-tests/graph/unwind_program.cpp}
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/unwinders.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 passed=0
@@ -19,7 +21,7 @@ if ! command -v "$compiler" > /dev/null; then
 fi
 
 build=("$compiler" -std=c++20 -Wall -Wextra -Werror -I "$top/include" -I "$top/arch/$(uname -m)/include"
-    -fpatchable-function-entry=5 "$top/tests/graph/unwind_program.cpp" -o "$work/program")
+    -fpatchable-function-entry=5 "$top/$source" -o "$work/program")
 
 # program FLAG...: builds and runs; prints what the program says on its way, which is to be nothing.
 program() {

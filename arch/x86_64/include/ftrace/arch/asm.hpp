@@ -135,20 +135,20 @@
     "  sahf\n"
 
 // Back to where the call came from. No instruction changes a flag. The program's rbp is read below rsp, in the red
-// zone, which no signal handler touches (psABI, 3.2.2): one step less than to pop it and the context.
+// zone, which no signal handler touches (psABI, 3.2.2): one step less than to pop it and the context. The rule for rbp
+// stays true there, so that LLVM's libunwind, which looks up the instruction before the one that a signal interrupted,
+// is right at the ret as well.
 #define FTRACE_LEAVE                                 \
     "  leaq " FTRACE_SLOT_RETURN "(%%rbp), %%rsp\n"  \
-    "  movq (%%rbp), %%rbp\n"                        \
     "  .cfi_def_cfa %%rsp, 8\n"                      \
-    "  .cfi_restore %%rbp\n"                         \
+    "  movq (%%rbp), %%rbp\n"                        \
     "  ret\n"
 
 // To another address: it takes the context's place on the stack, and `ret $8` drops the return address that stays
 // intact above it, so that an unwinder sees the traced function as the caller to the end.
-// rsp is where rbp was pushed.
-#define FTRACE_LEAVE_TO_IP                       \
-    "  popq %%rbp\n"                             \
-    "  .cfi_def_cfa %%rsp, 16\n"                 \
-    "  .cfi_restore %%rbp\n"                     \
+#define FTRACE_LEAVE_TO_IP                           \
+    "  leaq " FTRACE_SLOT_CONTEXT "(%%rbp), %%rsp\n" \
+    "  .cfi_def_cfa %%rsp, 16\n"                     \
+    "  movq (%%rbp), %%rbp\n"                        \
     "  ret $8\n"
 // clang-format on

@@ -80,7 +80,6 @@ struct entry_stub;
     FTRACE_RESTORE_ARGUMENTS                                               \
     FTRACE_RESTORE_STATUS                                                  \
     "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
-    "  movq %%rbp, %%rsp\n"                                                \
     FTRACE_LEAVE_TO_IP
 
 // SAVE_REGS: everything. popfq costs as much as the rest of the stub, so it runs only if the callback changed
