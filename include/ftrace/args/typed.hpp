@@ -103,6 +103,8 @@ FTRACE_STUB_INLINE accessed<T> refer(unsigned long address) noexcept {
             unsigned long address;                                              \
             source.template load<sizeof address>(regs, &address);               \
             return refer<T>(address);                                           \
+        } else if constexpr (std::is_null_pointer_v<T>) {                       \
+            return nullptr; /* clang does not even store it */                  \
         } else {                                                                \
             value_slot<T> slot;                                                 \
             source.template load<sizeof(T)>(regs, slot.bytes);                  \
@@ -126,6 +128,8 @@ FTRACE_STUB_INLINE void write_argument(ftrace_regs& regs, const Target& target,
     if constexpr (arch::is_address<T>) {
         const auto address = reinterpret_cast<unsigned long>(__builtin_addressof(value));
         target.template store<sizeof address>(regs, &address);
+    } else if constexpr (std::is_null_pointer_v<T>) {
+        (void)value;  // there is but one
     } else if constexpr (is_small_integer<T>) {
         const unsigned long word = extended(value);
         target.template store<sizeof word>(regs, &word);

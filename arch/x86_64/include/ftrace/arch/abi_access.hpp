@@ -44,10 +44,12 @@ FTRACE_STUB_INLINE void* stack_argument(const ftrace_regs& regs, std::size_t off
     return reinterpret_cast<void*>(arch_access::saved(regs).gpr.sp + 8 + offset);
 }
 
-/// The saved bytes of a register, or nullptr where the policy saved fewer than `size` of them.
-FTRACE_STUB_INLINE std::byte* register_bytes(ftrace_regs& regs, place where, unsigned index,
-                                             std::size_t size) noexcept {
+/// The saved bytes of one place, or nullptr where the policy saved fewer than `size` of them.
+FTRACE_STUB_INLINE std::byte* place_bytes(ftrace_regs& regs, place where, unsigned index,
+                                          std::uint32_t offset, std::size_t size) noexcept {
     saved_registers& saved = arch_access::saved(regs);
+    if (where == place::stack) return static_cast<std::byte*>(stack_argument(regs, offset));
+    if (where == place::memory) return reinterpret_cast<std::byte*>(saved.gpr.ax);
     if (where == place::integer)
         return reinterpret_cast<std::byte*>(&(saved.gpr.*integer_registers[index]));
     if (where == place::vector && size <= std::size_t(saved.width))
@@ -55,17 +57,18 @@ FTRACE_STUB_INLINE std::byte* register_bytes(ftrace_regs& regs, place where, uns
     return nullptr;
 }
 
-/// A value is in one place, not in two registers.
+/// A value is in one place, not in two.
 FTRACE_STUB_INLINE constexpr bool is_whole(location at, std::size_t size) noexcept {
-    return at.lo == place::stack || at.lo == place::memory || size <= 8 ||
-           (at.lo == place::vector && at.hi == place::nothing);
+    return size <= 8 || (at.lo != place::integer && at.hi == place::nothing);
 }
 
-/// The address of such a value's bytes, or nullptr where they were not saved.
-FTRACE_STUB_INLINE void* whole(ftrace_regs& regs, location at, std::size_t size) noexcept {
-    if (at.lo == place::stack) return stack_argument(regs, at.offset);
-    if (at.lo == place::memory) return reinterpret_cast<void*>(arch_access::saved(regs).gpr.ax);
-    return register_bytes(regs, at.lo, at.lo_index, size);
+FTRACE_STUB_INLINE std::byte* lower_bytes(ftrace_regs& regs, location at,
+                                          std::size_t size) noexcept {
+    return place_bytes(regs, at.lo, at.lo_index, at.offset, size);
+}
+FTRACE_STUB_INLINE std::byte* upper_bytes(ftrace_regs& regs, location at,
+                                          std::size_t size) noexcept {
+    return place_bytes(regs, at.hi, at.hi_index, at.offset, size);
 }
 
 /// Copies a value out of a place known while compiling. Bytes that were not saved are zero.
@@ -74,7 +77,7 @@ FTRACE_STUB_INLINE void load_at(const ftrace_regs& constant, void* to) noexcept 
     ftrace_regs& regs = const_cast<ftrace_regs&>(constant);  // nothing is written through it
     if constexpr (is_whole(At, Size)) {
         static constexpr std::byte zeros[Size]{};
-        const void* const from = whole(regs, At, Size);
+        const void* const from = lower_bytes(regs, At, Size);
         copy_bytes<Size>(to, from != nullptr ? from : zeros);
     } else if constexpr (Size <= 16) {
         load_at<location{.lo = At.lo, .hi = place::nothing, .lo_index = At.lo_index}, 8>(regs, to);
@@ -87,19 +90,13 @@ FTRACE_STUB_INLINE void load_at(const ftrace_regs& constant, void* to) noexcept 
 template <location At, std::size_t Size>
 FTRACE_STUB_INLINE void store_at(ftrace_regs& regs, const void* from) noexcept {
     if constexpr (is_whole(At, Size)) {
-        if (void* const to = whole(regs, At, Size)) copy_bytes<Size>(to, from);
+        if (void* const to = lower_bytes(regs, At, Size)) copy_bytes<Size>(to, from);
     } else if constexpr (Size <= 16) {
         store_at<location{.lo = At.lo, .hi = place::nothing, .lo_index = At.lo_index}, 8>(regs,
                                                                                           from);
         store_at<location{.lo = At.hi, .hi = place::nothing, .lo_index = At.hi_index}, Size - 8>(
             regs, static_cast<const std::byte*>(from) + 8);
     }
-}
-
-/// The address of bytes 8 to 15 of a value in two places.
-FTRACE_STUB_INLINE void* upper_bytes(ftrace_regs& regs, location at, std::size_t size) noexcept {
-    if (at.hi == place::stack) return stack_argument(regs, at.offset);
-    return register_bytes(regs, at.hi, at.hi_index, size);
 }
 
 // The same for places read from a table. One copy of the code, and no vector register in it.
@@ -113,11 +110,10 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ft
         std::size_t part = size - done;
         const void* from;
         if (is_whole(at, size)) {
-            from = whole(regs, at, size);
+            from = lower_bytes(regs, at, size);
         } else {
             part = done == 0 ? 8 : size - 8;
-            from = done == 0 ? register_bytes(regs, at.lo, at.lo_index, part)
-                             : upper_bytes(regs, at, part);
+            from = done == 0 ? lower_bytes(regs, at, part) : upper_bytes(regs, at, part);
         }
         if (from != nullptr && part == 8)
             copy_bytes<8>(bytes + done, from);
@@ -133,10 +129,10 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located(
     ftrace_regs& regs, location at, const void* from, std::size_t size) noexcept {
     const auto* const bytes = static_cast<const unsigned char*>(from);
     if (is_whole(at, size)) {
-        if (void* const to = whole(regs, at, size)) copy_string(to, bytes, size);
+        if (void* const to = lower_bytes(regs, at, size)) copy_string(to, bytes, size);
         return;
     }
-    if (void* const to = register_bytes(regs, at.lo, at.lo_index, 8)) copy_string(to, bytes, 8);
+    if (void* const to = lower_bytes(regs, at, 8)) copy_string(to, bytes, 8);
     if (void* const to = upper_bytes(regs, at, size - 8)) copy_string(to, bytes + 8, size - 8);
 }
 

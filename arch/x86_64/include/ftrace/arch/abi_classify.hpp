@@ -35,13 +35,16 @@ __extension__ typedef _Complex long double complex_long_double;
 template <typename T, typename... Others>
 inline constexpr bool is_one_of = (std::is_same_v<T, Others> || ...);
 
-/// With one register left clang passes the halves of an __int128 in it and on the stack; the psABI
-/// wants all of it on the stack.
+/// clang strays from the psABI: with one register left it passes the halves of an __int128 in it and on the stack, and
+/// a nullptr_t takes a register that it does not count, so that a later class may be torn apart in the same way.
 #if defined(__clang__)
-inline constexpr bool int128_is_whole = false;
+inline constexpr bool splits_values = true;
 #else
-inline constexpr bool int128_is_whole = true;
+inline constexpr bool splits_values = false;
 #endif
+template <typename T>
+inline constexpr bool may_split =
+    splits_values && (is_one_of<T, int128, uint128> || std::is_null_pointer_v<T>);
 
 /// A vector type (__m128, vector_size(N)): the only type that is neither a class, pointer nor array
 /// and has elements.
@@ -87,7 +90,7 @@ FTRACE_NOTRACE consteval type_class classify() {
         if constexpr (std::is_pointer_v<T> || std::is_enum_v<T> || std::is_null_pointer_v<T> ||
                       std::is_member_pointer_v<T> || is_one_of<T, int128, uint128> ||
                       std::is_integral_v<T>) {
-            c.known = int128_is_whole || !is_one_of<T, int128, uint128>;
+            c.known = !may_split<T>;
             c.lo = integer;
             c.hi = sizeof(T) > 8 ? integer : none;
         } else if constexpr (is_one_of<T, float, double, complex_float>) {

@@ -11,11 +11,11 @@ enum class place : std::uint8_t { unknown, nothing, integer, vector, stack, memo
 
 /// Where a value is. One machine word, so that a table of them is read and written without tearing.
 ///
-///     lo = stack            all bytes, `offset` bytes above the return address' slot
+///     lo = stack, hi = nothing      all bytes, `offset` bytes above the return address' slot
 ///     lo = memory           a result: all bytes, where the hidden pointer points
 ///     lo = x87              a result: `lo_index` values on the x87 stack
 ///     lo = vector, hi = nothing     all bytes, in one vector register
-///     else                  bytes 0 to 7 in lo, bytes 8 to 15 in hi (hi = stack: at `offset`)
+///     else                  bytes 0 to 7 in lo, bytes 8 to 15 in hi (either on the stack: at `offset`)
 ///
 /// Integer registers are numbered rdi rsi rdx rcx r8 r9 (0 to 5), rax (6), rdx as a result (7).
 struct alignas(8) location {

@@ -178,13 +178,18 @@ FTRACE_PROBE_FUNCTION inline void probe_decode(const probe_bytes& bytes, unsigne
         if (bytes.seen[2][i] != 0xa0 + i % 8 || word == 0 || word >= words) continue;
         place& where = half == 0 ? at.lo : at.hi;
         std::uint8_t& index = half == 0 ? at.lo_index : at.hi_index;
-        if (word >= probe_first_stack_word && half == 1 && at.lo == place::integer) {
-            where = place::stack;  // a split __int128
-            at.offset = 8 * (word - probe_first_stack_word);
-        } else if (word >= probe_first_stack_word) {
-            at.offset = 8 * (word - probe_first_stack_word - half);
-            at.lo = place::stack;
-            at.hi = place::nothing;
+        if (word >= probe_first_stack_word) {
+            const std::uint32_t offset = 8 * (word - probe_first_stack_word);
+            if (half == 0) {
+                at.lo = place::stack;
+                at.offset = offset;
+            } else if (at.lo == place::nothing) {  // the lower half is padding
+                at.lo = place::stack;
+                at.offset = offset - 8;
+            } else if (at.lo != place::stack) {  // torn apart
+                at.hi = place::stack;
+                at.offset = offset;
+            }
         } else if (word >= probe_first_vector_word) {
             const unsigned vector = word - probe_first_vector_word;
             if (half == 1 && vector % 8 == 1) return;  // the upper half of the register of `lo`
@@ -237,7 +242,6 @@ FTRACE_PROBE_FUNCTION inline void probe_parameters(const probe_request& request,
     for (unsigned n = 0; n < request.count; ++n) {
         where[n] = {.lo = place::nothing, .hi = place::nothing};
         probe_decode(bytes[n], 0, request.sizes[n], probe_first_stack_word + words, where[n]);
-        if (where[n].lo == place::stack) continue;
         probe_decode(bytes[n], 1, request.sizes[n], probe_first_stack_word + words, where[n]);
     }
 }
