@@ -191,6 +191,7 @@ private:
         for (std::size_t i = 0; i < set.members.size(); ++i) {
             const std::size_t at =
                 set.compiled != nullptr ? ops_access::set_index(*set.members[i]) : i;
+            sanitizer_release(set.members[i]);
             __atomic_store_n(&set.entries[at], set.members[i], __ATOMIC_RELEASE);
         }
     }
