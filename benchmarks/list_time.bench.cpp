@@ -44,7 +44,6 @@ void filter_by_name_later(benchmark::State& state) {
         return many::time_of([] { many::checked(op.set_filter("many_d_7")); });
     });
 }
-// No symbol is read.
 void filter_by_address_first_time(benchmark::State& state) {
     many::in_processes(state, [] {
         static ftrace::ops<empty> op;
