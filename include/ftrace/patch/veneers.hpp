@@ -102,9 +102,11 @@ private:
                                                   std::uintptr_t end) noexcept {
         // Below the text first: above an executable that is not position-independent the heap
         // grows. Upwards the first steps are left out for the same reason.
+        // Address 0 stays free, also where the system would give it.
         constexpr std::uintptr_t step = 1 << 20, reach = std::uintptr_t{2047} << 20,
                                  heap_room = std::uintptr_t{256} << 20;
-        for (std::uintptr_t distance = step; distance < reach && distance < begin; distance += step)
+        for (std::uintptr_t distance = step; distance < reach && distance + step <= begin;
+             distance += step)
             if (const std::uintptr_t code = map_at((begin - distance) & ~(step - 1)); code != 0) {
                 if (reaches(code, begin, end)) return code;
                 ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
