@@ -39,7 +39,8 @@ struct outcome {
 outcome run(const std::string& environment) {
     char self[4096] = {};
     if (::readlink("/proc/self/exe", self, sizeof self - 1) <= 0) return {"no /proc/self/exe", -1};
-    // No search for leaks: exit() leaves Catch2's objects behind. Not BAZEL_TEST, which lets Catch2 print warnings about the rest of Bazel's environment.
+    // No search for leaks: exit() leaves Catch2's objects behind. Not BAZEL_TEST, which lets Catch2
+    // print warnings about the rest of Bazel's environment.
     const std::string command = "env -u BAZEL_TEST ASAN_OPTIONS=detect_leaks=0 " + environment +
                                 " '" + self + "' '[child]' 2>&1 >/dev/null";
     std::FILE* const pipe = ::popen(command.c_str(), "r");
