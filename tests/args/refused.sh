@@ -3,7 +3,7 @@
 #
 #     refused.sh COMPILER TOP
 #
-# TOP holds include/ and arch/. In CI (FTRACE_REQUIRE_COMPILERS=1) a missing compiler is a failure.
+# TOP holds include/ and arch/. In CI (REQUIRE_COMPILERS=1) a missing compiler is a failure.
 set -u
 compiler=$1
 top=$2
@@ -14,7 +14,7 @@ failed=0
 
 if ! command -v "$compiler" > /dev/null; then
     echo "No $compiler here: not tested"
-    exit "${FTRACE_REQUIRE_COMPILERS:-0}"
+    exit "${REQUIRE_COMPILERS:-0}"
 fi
 
 cat > "$work/prelude.hpp" << 'END'

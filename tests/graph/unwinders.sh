@@ -4,7 +4,7 @@
 #     unwinders.sh COMPILER TOP [PROGRAM]
 #
 # TOP holds include/, arch/ and tests/. PROGRAM: a path under it, if it is not unwind_program.cpp. In CI
-# (FTRACE_REQUIRE_COMPILERS=1) a missing compiler is a failure; a C++ library that is not installed is left out
+# (REQUIRE_COMPILERS=1) a missing compiler is a failure; a C++ library that is not installed is left out
 # everywhere.
 set -u
 compiler=$1
@@ -17,7 +17,7 @@ failed=0
 
 if ! command -v "$compiler" > /dev/null; then
     echo "No $compiler here: not tested"
-    exit "${FTRACE_REQUIRE_COMPILERS:-0}"
+    exit "${REQUIRE_COMPILERS:-0}"
 fi
 
 build=("$compiler" -std=c++20 -Wall -Wextra -Werror -I "$top/include" -I "$top/arch/$(uname -m)/include"

@@ -10,7 +10,7 @@ status=0
 
 if ! command -v "$compiler" > /dev/null; then
     echo "No $compiler here: not tested"
-    exit "${FTRACE_REQUIRE_COMPILERS:-0}"
+    exit "${REQUIRE_COMPILERS:-0}"
 fi
 
 (cd include && find -L . -name '*.hpp' | sort | sed 's|^\./\(.*\)|#include <\1>|') > "$program"

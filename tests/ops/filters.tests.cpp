@@ -33,6 +33,25 @@ struct till {
 
 }  // namespace shop
 
+// A function without a site, four bytes long, as compilers make them at -Os; right behind it one that has a site.
+extern "C" void tiny_without_site();
+extern "C" void behind_tiny();
+__asm__(
+    ".pushsection .text.tiny, \"ax\", @progbits\n"
+    ".globl tiny_without_site, behind_tiny\n"
+    ".type tiny_without_site, @function\n"
+    ".type behind_tiny, @function\n"
+    "tiny_without_site: nop; nop; nop; ret\n"
+    ".size tiny_without_site, . - tiny_without_site\n"
+    "behind_tiny: .skip 5, 0x90\n"
+    "ret\n"
+    ".size behind_tiny, . - behind_tiny\n"
+    ".pushsection __patchable_function_entries, \"awo\", @progbits, .text.tiny\n"
+    ".balign 8\n"
+    ".quad behind_tiny\n"
+    ".popsection\n"
+    ".popsection\n");
+
 namespace {
 
 std::string called;
@@ -238,4 +257,16 @@ TEST_CASE("filter: filters that leave nothing are refused at registration", "[op
     REQUIRE_FALSE(handle);
     CHECK(handle.error().code == errc::no_match);
     CHECK_FALSE(op.registered());
+}
+
+TEST_CASE("filters: a short function is not taken for the traceable one behind it", "[ops]") {
+    const auto tiny = reinterpret_cast<std::uintptr_t>(&tiny_without_site);
+    REQUIRE(reinterpret_cast<std::uintptr_t>(&behind_tiny) == tiny + ftrace::arch::farthest_site);
+    ftrace::ops<note> by_address;
+    const auto refused = by_address.set_filter_ip(tiny);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == errc::not_a_site);
+    CHECK_THAT(refused.error().message, ContainsSubstring("(tiny_without_site)"));
+    CHECK_FALSE(by_address.set_filter("tiny_without_site"));
+    CHECK(by_address.set_filter_ip(tiny + ftrace::arch::farthest_site).value_or(0) == 1);
 }

@@ -44,7 +44,7 @@ TEST_CASE("available: each function with its site, or the reason why not", "[sit
     const available_function* const traced = find(list, "subject::traced(int)");
     REQUIRE(traced != nullptr);
     CHECK(traced->reason == trace_reason::traceable);
-    CHECK(traced->site - start_of(&subject::traced) <= ftrace::arch::farthest_site);
+    CHECK(ftrace::arch::is_site_of(traced->site, start_of(&subject::traced)));
     CHECK(traced->linker_name == "_ZN7subject6tracedEi");
     CHECK(traced->object == std::filesystem::read_symlink("/proc/self/exe").filename().native());
     CHECK(traced->is_traceable());
@@ -64,7 +64,7 @@ TEST_CASE("available: each function with its site, or the reason why not", "[sit
         find(list, ftrace::demangle("_ZN7subject7changedEi.constprop.0"));
     REQUIRE(changed != nullptr);
     CHECK(changed->reason == trace_reason::clone);
-    CHECK(changed->site - start_of(&subject::changed) <= ftrace::arch::farthest_site);
+    CHECK(ftrace::arch::is_site_of(changed->site, start_of(&subject::changed)));
 
     for (const auto& function : list) {
         const bool has_site = function.site != 0;
@@ -94,7 +94,7 @@ TEST_CASE("available: a stripped library is traceable by offsets", "[sites]") {
     for (const auto& function : list) {
         if (function.object != "libstripped.so") continue;
         missing += function.reason == trace_reason::symbol_missing;
-        if (function.site != 0 && function.site - start <= ftrace::arch::farthest_site)
+        if (function.site != 0 && ftrace::arch::is_site_of(function.site, start))
             nameless = &function;
     }
     CHECK(missing == 1);

@@ -13,7 +13,7 @@ status=0 checked=0
 
 if ! command -v "$compiler" > /dev/null; then
     echo "No $compiler here: not tested"
-    exit "${FTRACE_REQUIRE_COMPILERS:-0}"
+    exit "${REQUIRE_COMPILERS:-0}"
 fi
 
 fail() {

@@ -26,7 +26,7 @@ const loaded_object* find(const std::vector<loaded_object>& objects, std::string
 
 bool has_site(const loaded_object& object, std::uintptr_t function) {
     for (const std::uintptr_t site : object.sites)
-        if (site - function <= ftrace::arch::farthest_site) return true;
+        if (ftrace::arch::is_site_of(site, function)) return true;
     return false;
 }
 

@@ -125,3 +125,16 @@ TEST_CASE("site layout: a nop that reaches beyond the five bytes is told from fi
               (length <= 4 ? arch::entry_kind::site : arch::entry_kind::wide_nop));
     }
 }
+
+TEST_CASE("site layout: whose site it is, the function's or its neighbour's", "[sites]") {
+    const unsigned char with_pad[] = {0xf3, 0x0f, 0x1e, 0xfa, 0x90, 0x90, 0x90, 0x90, 0x90};
+    const unsigned char tiny[] = {0x31, 0xc0, 0x90, 0xc3, 0x90, 0x90, 0x90, 0x90, 0x90};
+    const auto at = [](const unsigned char* byte) {
+        return reinterpret_cast<std::uintptr_t>(byte);
+    };
+    CHECK(ftrace::arch::is_site_of(at(tiny), at(tiny)));
+    CHECK(ftrace::arch::is_site_of(at(with_pad + 4), at(with_pad)));
+    CHECK_FALSE(ftrace::arch::is_site_of(at(tiny + 4), at(tiny)));
+    CHECK_FALSE(ftrace::arch::is_site_of(at(with_pad + 3), at(with_pad)));
+    CHECK_FALSE(ftrace::arch::is_site_of(at(with_pad), at(with_pad + 4)));
+}

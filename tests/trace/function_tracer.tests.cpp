@@ -33,7 +33,7 @@ std::map<std::string, int> calls_by_name(const ftrace::trace_snapshot& trace) {
     return count;
 }
 
-volatile int sink = 0;
+thread_local volatile int sink = 0;
 const char* volatile letter = "a";  // else a copy of mixed() for the constant is made
 
 void run(int times) {

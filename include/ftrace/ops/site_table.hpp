@@ -101,8 +101,7 @@ public:
         for (const object_record& record : objects_) {
             if (record.gone || !record.object.contains(address)) continue;
             const site_index i = lower_bound(record, address);
-            if (i < record.first + record.count &&
-                sites_[i].address - address <= arch::farthest_site)
+            if (i < record.first + record.count && arch::is_site_of(sites_[i].address, address))
                 return i;
         }
         return no_site;

@@ -142,8 +142,7 @@ private:
             if (next_ < starts_.size() && starts_[next_] <= entry + most_nops &&
                 (starts_[next_] == entry || starts_[next_] <= arch::end_of_nops(entry, end)))
                 return starts_[next_];
-            if (next_ > 0 && entry - starts_[next_ - 1] <= arch::farthest_site)
-                return starts_[next_ - 1];
+            if (next_ > 0 && arch::is_site_of(entry, starts_[next_ - 1])) return starts_[next_ - 1];
         }
         const std::uintptr_t nops_end = arch::end_of_nops(entry, end);
         if (nops_end - entry <= arch::site_size) return 0;
@@ -154,7 +153,7 @@ private:
         const std::uint64_t address = entry - image_.bias;
         std::size_t i = symbols_.upper_bound(address);
         const auto symbols = symbols_.entries();
-        if (i > 0 && address - symbols[i - 1].address <= arch::farthest_site) return entry;
+        if (i > 0 && arch::is_site_of(entry, symbols[i - 1].address + image_.bias)) return entry;
         return i < symbols.size() && symbols[i].address <= nops_end - image_.bias
                    ? symbols[i].address + image_.bias
                    : 0;

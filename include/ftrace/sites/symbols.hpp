@@ -137,9 +137,10 @@ FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
         }
         std::span<const symbol_entry> aliases = entries.subspan(first, behind - first);
         if (!aliases.empty()) {
-            const std::uint64_t offset = address - aliases[0].address;
+            const std::uintptr_t start =
+                static_cast<std::uintptr_t>(aliases[0].address) + object.bias;
             const std::uint64_t size = aliases[0].size;
-            if (offset > arch::farthest_site || (size != 0 && offset >= size)) aliases = {};
+            if (!arch::is_site_of(site, start) || (size != 0 && site - start >= size)) aliases = {};
         }
         visitor(site, aliases);
     }

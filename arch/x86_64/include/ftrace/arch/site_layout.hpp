@@ -20,6 +20,15 @@ inline constexpr std::size_t farthest_site = sizeof landing_pad;
     return available >= sizeof landing_pad && std::memcmp(at, landing_pad, sizeof landing_pad) == 0;
 }
 
+/// Whether `site` is the site of the function that begins at `start`, rather than of a short function's neighbour: it
+/// stands at the function's first byte, or behind its endbr64.
+[[nodiscard]] FTRACE_NOTRACE inline bool is_site_of(std::uintptr_t site,
+                                                    std::uintptr_t start) noexcept {
+    return site == start ||
+           (site - start == farthest_site &&
+            is_landing_pad(reinterpret_cast<const unsigned char*>(start), farthest_site));
+}
+
 /// The bytes of a ModRM operand, with what follows it, or 0 where they are not all available
 /// (SDM volume 2, table 2-2).
 [[nodiscard]] FTRACE_NOTRACE inline std::size_t operand_length(const unsigned char* at,
