@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -188,9 +189,20 @@ void pin(int thread) {
     }
 }
 
+/// Where the stack lies within a cache line decides which of a stub's stores share one: every repetition has another
+/// place, so that no row is measured at its best or worst only.
+__attribute__((always_inline)) inline void move_stack() {
+    static std::atomic<unsigned> turn{0};
+    constexpr unsigned line = 64, step = 16;
+    volatile char* const room =
+        static_cast<volatile char*>(__builtin_alloca(turn++ * step % line + step));
+    room[0] = 0;
+}
+
 template <int (*Work)(int) noexcept>
 void measure(benchmark::State& state) {
     pin(state.thread_index());
+    move_stack();
     int x = 1;
     for (int i = 0; i < calls; ++i) x = Work(x);  // pages, caches, predictors
     for (auto _ : state) {

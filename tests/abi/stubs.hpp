@@ -66,45 +66,47 @@ struct site {
 };
 
 /// What a return hook would show: the result registers of a call that has returned.
-struct exit_frame {
-    alignas(64) unsigned char bytes[sizeof(ftrace::arch::saved_registers)];
+struct alignas(64) exit_frame {
+    unsigned char vectors[std::size_t(ftrace::arch::vector_argument_registers) *
+                          std::size_t(ftrace::arch::vector_width::zmm)];
+    ftrace::arch::saved_registers saved;
 };
+static_assert(offsetof(exit_frame, saved) % 64 == 0);
 FTRACE_LOCAL inline exit_frame exit_registers;
 
 FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
     ++state.callbacks;
-    state.now->on_exit(reinterpret_cast<ftrace::ftrace_regs&>(exit_registers));
+    state.now->on_exit(reinterpret_cast<ftrace::ftrace_regs&>(exit_registers.saved));
 }
 
 /// Calls the target in place of its caller, so that stack arguments are where it looks for them;
 /// then shows the result to exit_callee, in vector registers `width` bytes wide.
-#define TORTURE_EXIT(name, move, reg, width)                                               \
-    FTRACE_NAKED __attribute__((aligned(16))) inline void name() {                         \
-        asm("popq %0\n"                                                                    \
-            "call *%1\n"                                                                   \
-            "pushq %0\n"                                                                   \
-            "pushq %%rbp\n"                                                                \
-            "movq %%rsp, %%rbp\n"                                                          \
-            "andq $-64, %%rsp\n"                                                           \
-            "leaq %2, %%rcx\n"                                                             \
-            "movq %%rax, " FTRACE_AX                                                       \
-            "(%%rcx)\n"                                                                    \
-            "movq %%rdx, " FTRACE_DX                                                       \
-            "(%%rcx)\n"                                                                    \
-            "movl $" width ", " FTRACE_VECTOR_WIDTH "(%%rcx)\n" move " %%" reg             \
-            "0, " FTRACE_VECTORS "(%%rcx)\n" move " %%" reg "1, " FTRACE_VECTORS "+" width \
-            "(%%rcx)\n"                                                                    \
-            "call %P3\n"                                                                   \
-            "leaq %2, %%rcx\n"                                                             \
-            "movq " FTRACE_AX                                                              \
-            "(%%rcx), %%rax\n"                                                             \
-            "movq " FTRACE_DX "(%%rcx), %%rdx\n" move " " FTRACE_VECTORS "(%%rcx), %%" reg \
-            "0\n" move " " FTRACE_VECTORS "+" width "(%%rcx), %%" reg                      \
-            "1\n"                                                                          \
-            "leave\n"                                                                      \
-            "ret\n" ::"m"(caller),                                                         \
-            "m"(target), "m"(exit_registers), "X"(&exit_callee));                          \
+// clang-format off
+#define TORTURE_EXIT(name, move, reg, width)                               \
+    FTRACE_NAKED __attribute__((aligned(16))) inline void name() {         \
+        asm("popq %0\n"                                                    \
+            "call *%1\n"                                                   \
+            "pushq %0\n"                                                   \
+            "pushq %%rbp\n"                                                \
+            "movq %%rsp, %%rbp\n"                                          \
+            "andq $-64, %%rsp\n"                                           \
+            "leaq %2, %%rcx\n"                                             \
+            "movq %%rax, " FTRACE_AX "(%%rcx)\n"                           \
+            "movq %%rdx, " FTRACE_DX "(%%rcx)\n"                           \
+            "movq $" width ", " FTRACE_KIND "(%%rcx)\n"                    \
+            move " %%" reg "0, -8-8*" width "(%%rcx)\n"                      \
+            move " %%" reg "1, -8-7*" width "(%%rcx)\n"                      \
+            "call %P3\n"                                                   \
+            "leaq %2, %%rcx\n"                                             \
+            "movq " FTRACE_AX "(%%rcx), %%rax\n"                           \
+            "movq " FTRACE_DX "(%%rcx), %%rdx\n"                           \
+            move " -8-8*" width "(%%rcx), %%" reg "0\n"                      \
+            move " -8-7*" width "(%%rcx), %%" reg "1\n"                      \
+            "leave\n"                                                      \
+            "ret\n" ::"m"(caller),                                         \
+            "m"(target), "m"(exit_registers.saved), "X"(&exit_callee));    \
     }
+// clang-format on
 TORTURE_EXIT(exit_xmm, "movups", "xmm", "16")
 TORTURE_EXIT(exit_ymm, "vmovups", "ymm", "32")
 TORTURE_EXIT(exit_zmm, "vmovups", "zmm", "64")

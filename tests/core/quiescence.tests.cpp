@@ -13,11 +13,12 @@ class thread_in_section {
 public:
     thread_in_section()
         : thread_([this] {
-              thread_state& mine = *this_thread();
-              enter_section(mine);
+              state_ = this_thread();
+              const std::uint64_t outside = section_of(*state_);
+              enter_section(*state_, outside);
               inside_ = true;
               while (!leave_) std::this_thread::yield();
-              leave_section(mine);
+              leave_section(*state_, outside);
           }) {
         while (!inside_) std::this_thread::yield();
     }
@@ -26,8 +27,13 @@ public:
         leave_ = true;
         if (thread_.joinable()) thread_.join();
     }
+    /// Whether somebody has noted the section, to wait for its end.
+    bool is_awaited() const {
+        return __atomic_load_n(&state_->awaited, __ATOMIC_ACQUIRE) == state_->section;
+    }
 
 private:
+    thread_state* state_ = nullptr;
     std::atomic<bool> inside_{false}, leave_{false};
     std::thread thread_;
 };
@@ -57,14 +63,13 @@ TEST_CASE("quiescence: a thread in a section is waited for", "[core][quiescence]
 TEST_CASE("quiescence: sections that begin later are not waited for", "[core][quiescence]") {
     thread_in_section first;
     std::atomic<bool> done{false};
-    const std::uint64_t before = __atomic_load_n(&process()->grace_period, __ATOMIC_ACQUIRE);
     std::thread waiting([&done] {
         synchronize_callbacks(*process());
         done = true;
     });
-    while (__atomic_load_n(&process()->grace_period, __ATOMIC_ACQUIRE) == before)
-        std::this_thread::yield();
+    while (!first.is_awaited()) std::this_thread::yield();
     thread_in_section later;  // stays inside to the end
+    CHECK_FALSE(later.is_awaited());
     CHECK_FALSE(done);
     first.leave();
     waiting.join();
@@ -79,9 +84,10 @@ TEST_CASE("quiescence: a thread that enters again and again does not hold it up"
     std::thread hot([&] {
         thread_state& mine = *this_thread();
         while (!stop) {
-            enter_section(mine);
+            const std::uint64_t outside = section_of(mine);
+            enter_section(mine, outside);
             ++rounds;
-            leave_section(mine);
+            leave_section(mine, outside);
         }
     });
     while (rounds < 10) std::this_thread::yield();
@@ -112,7 +118,7 @@ TEST_CASE("quiescence: a thread that died in a section is not waited for", "[cor
     thread_state* left = nullptr;
     std::thread([&left] {
         left = this_thread();
-        enter_section(*left);
+        enter_section(*left, section_of(*left));
     }).join();
     CHECK(in_section(*left));
     synchronize_callbacks(*process());

@@ -24,7 +24,7 @@ bool full[3];
 void a(unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept { order += 'a'; }
 void b(unsigned long, unsigned long, ftrace_ops&, full_regs& regs) noexcept {
     order += 'b';
-    full[0] = arch_access::saved(regs).gpr.cs == arch::user_cs;
+    full[0] = get_regs(regs).cs == arch::user_cs;
 }
 void c(unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept { order += 'c'; }
 void foreign(unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept { order += 'f'; }

@@ -31,8 +31,9 @@ char order[8];  // of the calls on the thread that keeps it
 thread_local std::size_t kept;
 thread_local bool keep_order;
 
-FTRACE_GENERAL_REGS_ONLY bool has_integers(const arch::saved_registers& saved) noexcept {
-    return static_cast<long>(saved.gpr.di) >= 1000 && saved.gpr.sp != 0 && saved.gpr.ip != 0;
+FTRACE_GENERAL_REGS_ONLY bool has_integers(const ftrace_regs& regs) noexcept {
+    return static_cast<long>(arch_access::saved(regs).gpr.di) >= 1000 &&
+           regs_get_instruction_pointer(regs) != 0;
 }
 bool has_vectors(ftrace_regs& regs) noexcept {
     const arch::saved_registers& saved = arch_access::saved(regs);
@@ -48,22 +49,23 @@ FTRACE_GENERAL_REGS_ONLY void count(int which, char name, bool enough) noexcept 
 }
 
 void wants_arguments(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& regs) noexcept {
-    count(0, 'a', has_integers(arch_access::saved(regs)) && has_vectors(regs));
+    count(0, 'a', has_integers(regs) && has_vectors(regs));
 }
 void wants_all(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& regs) noexcept {
     const arch::saved_registers& saved = arch_access::saved(regs);
     // Bit 1 of rflags is always set (SDM volume 1, 3.4.3).
     count(1, 'f',
-          has_integers(saved) && has_vectors(regs) && saved.gpr.cs == arch::user_cs &&
-              saved.gpr.ss == arch::user_ss && (saved.gpr.flags & 2) != 0);
+          has_integers(regs) && has_vectors(regs) && get_regs(regs) != nullptr &&
+              saved.gpr.cs == arch::user_cs && saved.gpr.ss == arch::user_ss &&
+              (saved.gpr.flags & 2) != 0);
 }
 FTRACE_GENERAL_REGS_ONLY void wants_integers(unsigned long, unsigned long, ftrace_ops&,
                                              integer_regs& regs) noexcept {
-    count(2, 'i', has_integers(arch_access::saved(regs)));
+    count(2, 'i', has_integers(regs));
 }
 FTRACE_GENERAL_REGS_ONLY void wants_integers_by_list(unsigned long, unsigned long, ftrace_ops&,
                                                      ftrace_regs& regs) noexcept {
-    count(2, 'i', has_integers(arch_access::saved(regs)));
+    count(2, 'i', has_integers(regs));
 }
 
 arch::vector_width width;

@@ -21,7 +21,7 @@ void count(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& regs) noexcep
     std::memcpy(&last_vector, arch_access::vector(regs, 0), sizeof last_vector);
 }
 void count_all(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& regs) noexcept {
-    if (arch_access::saved(regs).gpr.cs == arch::user_cs) ++calls;
+    if (get_regs(regs) != nullptr) ++calls;
 }
 
 /// The library, as long as it lives.

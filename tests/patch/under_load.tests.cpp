@@ -54,7 +54,7 @@ void count_arguments(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& reg
 }
 void count_all(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& regs) noexcept {
     calls[1].fetch_add(1, std::memory_order_relaxed);
-    if (arch_access::saved(regs).gpr.cs != arch::user_cs) ++bad_registers;
+    if (get_regs(regs) == nullptr || get_regs(regs)->cs != arch::user_cs) ++bad_registers;
 }
 void count_dynamic(unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept {
     calls[2].fetch_add(1, std::memory_order_relaxed);

@@ -77,7 +77,7 @@ template <reg Register, typename Regs>
     requires std::is_base_of_v<ftrace_regs, Regs>
 [[nodiscard]] FTRACE_STUB_INLINE unsigned long regs_get_register(const Regs& regs) noexcept {
     static_assert(detail::readable<Register, Regs>());
-    return arch::named_register<Register>(const_cast<Regs&>(regs));  // read only
+    return arch::read_register<Register>(regs);
 }
 /// Sets what the program finds in the register after the callbacks. A new stack pointer is not
 /// honoured.
@@ -85,7 +85,7 @@ template <reg Register, typename Regs>
     requires std::is_base_of_v<ftrace_regs, Regs>
 FTRACE_STUB_INLINE void regs_set_register(Regs& regs, unsigned long value) noexcept {
     static_assert(detail::readable<Register, Regs>());
-    arch::named_register<Register>(regs) = value;
+    arch::write_register<Register>(regs, value);
 }
 
 }  // namespace ftrace::inline v0

@@ -32,8 +32,7 @@ struct process_state {
     process_state& operator=(const process_state&) = delete;
 
     thread_pool threads;
-    recursive_lock lock;             ///< serialises all that changes text, filters and lists of ops
-    std::uint64_t grace_period = 1;  ///< counted up by each wait of core/quiescence.hpp
+    recursive_lock lock;  ///< serialises all that changes text, filters and lists of ops
     text_state* text = nullptr;
     registry_state* registry = nullptr;
 };

@@ -1,14 +1,14 @@
 // The grace period: waiting until no thread is inside a callback that began before.
 //
 //   a stub's C++ side                         synchronize_callbacks()
-//   section = grace_period          (1)       the ops has been taken off its lists      (a)
-//   op = list entry                 (2)       synchronize_cores()                        (b)
-//   if op: op's callback                      grace_period += 1
-//   section = 0                     (3)       wait until every section is 0 or new      (c)
+//   section += 1, which makes it odd  (1)     the ops has been taken off its lists       (a)
+//   op = list entry                   (2)     synchronize_cores()                        (b)
+//   if op: op's callback                      note every thread's section                (c)
+//   section += 1                      (3)     wait until each that was odd has changed
 //
 // (b) runs a full barrier on every CPU, so a thread is either before (1), and will see the entry
 // cleared at (2), or its section is visible to (c). That is why (1) and (2) need no barrier of
-// their own, only the compiler's order.
+// their own, only the compiler's order. Sections that begin after (c) are not waited for.
 #pragma once
 
 #include <sched.h>
@@ -24,17 +24,21 @@
 namespace ftrace::inline v0::detail {
 
 /// Returns when every callback that was running in another thread has returned. The calling
-/// thread's own callbacks, if it is inside one, are not waited for.
+/// thread's own callbacks, if it is inside one, are not waited for. Call with the process locked.
 FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) {
     synchronize_cores();
-    const std::uint64_t now = __atomic_add_fetch(&process.grace_period, 1, __ATOMIC_ACQ_REL);
-    thread_state* const mine = current_thread;
-    for (std::size_t i = 0; i < process.threads.used(); ++i) {
+    const std::size_t threads = process.threads.used();
+    for (std::size_t i = 0; i < threads; ++i) {
         thread_state& thread = process.threads[i];
-        if (&thread == mine) continue;
+        const std::uint64_t section = __atomic_load_n(&thread.section, __ATOMIC_ACQUIRE);
+        __atomic_store_n(&thread.awaited, section, __ATOMIC_RELEASE);
+    }
+    for (std::size_t i = 0; i < threads; ++i) {
+        thread_state& thread = process.threads[i];
+        const std::uint64_t awaited = __atomic_load_n(&thread.awaited, __ATOMIC_RELAXED);
+        if (&thread == current_thread || awaited % 2 == 0) continue;
         for (unsigned spins = 0;; ++spins) {
-            const std::uint64_t section = __atomic_load_n(&thread.section, __ATOMIC_ACQUIRE);
-            if (section == 0 || section >= now) break;
+            if (__atomic_load_n(&thread.section, __ATOMIC_ACQUIRE) != awaited) break;
             if (spins < 100) {
                 ::sched_yield();
                 continue;

@@ -19,8 +19,7 @@ namespace ftrace::inline v0::detail {
 /// `section` and `missed`. No std::atomic: its functions cannot be inlined into code without vector
 /// registers.
 struct alignas(64) thread_state {
-    /// 0: the thread is in no callback. Else the grace period in which its outermost callback
-    /// began.
+    /// Counts up when the thread's outermost callback begins and again when it ends: odd inside one.
     std::uint64_t section;
     int* program_errno;        ///< the thread's errno, to be kept across callbacks
     std::uint64_t missed;      ///< callbacks not called, because one was running on this thread
@@ -30,6 +29,7 @@ struct alignas(64) thread_state {
     void* trace;               ///< owned by trace/
     pid_t tid;                 ///< 0: the slot is free
     alignas(16) std::byte x87_result[16];  ///< a long double on its way to st0
+    std::uint64_t awaited;                 ///< a section that synchronize_callbacks() waits for
 };
 static_assert(sizeof(thread_state) == 128);
 
@@ -68,6 +68,8 @@ public:
         // the pthread_t, of one that ended.
         if (slot != nullptr && (!known || slot->self != self)) {
             slot->self = self;
+            // Whoever had it may have ended inside a callback.
+            __atomic_store_n(&slot->section, 0, __ATOMIC_RELEASE);
             slot->program_errno = &errno;
             ++slot->generation;
         }

@@ -59,16 +59,17 @@ FTRACE_NO_INSTRUMENTATION inline void deliver_return(const graph_state& state,
                                                      ftrace_regs& regs) noexcept {
     thread_state* const thread = this_thread();
     if (thread == nullptr) return;
-    if (in_section(*thread)) {
+    const std::uint64_t section = section_of(*thread);
+    if (is_inside(section)) {
         ++thread->missed;
         return;
     }
-    enter_section(*thread);
+    enter_section(*thread, section);
     if (fgraph_ops* const ops = state.table.find(frame.owner)) {
         const ftrace_graph_ret event{frame.func, arch::integer_result(regs), frame.depth, overruns};
         graph_access::ret (*ops)(event, *ops, regs);
     }
-    leave_section(*thread);
+    leave_section(*thread, section);
 }
 
 /// What trampolines call, through the return stub.

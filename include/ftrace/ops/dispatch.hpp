@@ -83,24 +83,23 @@ FTRACE_NO_INSTRUMENTATION void erased(unsigned long ip, unsigned long parent_ip,
 /// One ops with a callback known while compiling: what its own stub calls.
 template <auto Callback, save_policy Policy, unsigned Flags>
 FTRACE_STUB_INLINE void run_one(unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
-                                ftrace_regs& regs) noexcept {
-    thread_state* const thread = this_thread();
-    if (__builtin_expect(thread == nullptr, 0)) return;
-    const bool outermost = !in_section(*thread);
-    if constexpr ((Flags & FTRACE_OPS_FL_RECURSION) != 0) {
-        if (__builtin_expect(!outermost, 0)) {
-            ++thread->missed;
-            return;
-        }
+                                ftrace_regs& regs, thread_state& thread) noexcept {
+    const std::uint64_t section = section_of(thread);
+    bool outermost = true;
+    if constexpr ((Flags & FTRACE_OPS_FL_RECURSION) == 0) {
+        outermost = !is_inside(section);
+    } else if (__builtin_expect(is_inside(section), 0)) {
+        ++thread.missed;
+        return;
     }
-    if (outermost) enter_section(*thread);
+    if (outermost) enter_section(thread, section);
     ftrace_ops* const op = load_entry(entry);
     if (__builtin_expect(op != nullptr, 1)) {
-        const int saved = *thread->program_errno;
+        const int saved = *thread.program_errno;
         call<Callback, Policy>(ip, parent_ip, *op, regs);
-        *thread->program_errno = saved;
+        *thread.program_errno = saved;
     }
-    if (outermost) leave_section(*thread);
+    if (outermost) leave_section(thread, section);
 }
 
 /// A callback known at run time.
@@ -114,22 +113,21 @@ FTRACE_STUB_INLINE void call_listed(unsigned long ip, unsigned long parent_ip, f
 
 /// Any number of ops with callbacks known at run time.
 FTRACE_STUB_INLINE void run_list(unsigned long ip, unsigned long parent_ip, ops_list& list,
-                                 ftrace_regs& regs) noexcept {
-    thread_state* const thread = this_thread();
-    if (__builtin_expect(thread == nullptr, 0)) return;
-    const bool outermost = !in_section(*thread);
-    if (outermost) enter_section(*thread);
-    const int saved = *thread->program_errno;
+                                 ftrace_regs& regs, thread_state& thread) noexcept {
+    const std::uint64_t section = section_of(thread);
+    const bool outermost = !is_inside(section);
+    if (outermost) enter_section(thread, section);
+    const int saved = *thread.program_errno;
     for (std::size_t i = 0; i < list.count; ++i) {
         ftrace_ops* const op = load_entry(list.entries() + i);
         if (op == nullptr) continue;
         if (!outermost && (ops_access::flags(*op) & FTRACE_OPS_FL_RECURSION) != 0)
-            ++thread->missed;
+            ++thread.missed;
         else
             call_listed(ip, parent_ip, *op, regs);
     }
-    *thread->program_errno = saved;
-    if (outermost) leave_section(*thread);
+    *thread.program_errno = saved;
+    if (outermost) leave_section(thread, section);
 }
 
 }  // namespace ftrace::inline v0::detail

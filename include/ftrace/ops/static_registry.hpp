@@ -39,15 +39,15 @@ struct ops_traits<ops<Callback, Policy, Flags>> {
 /// As run_list(), written out by the compiler for one set of ops.
 template <class... Ops>
 FTRACE_STUB_INLINE void run_set(unsigned long ip, unsigned long parent_ip,
-                                ftrace_ops* const* entries, ftrace_regs& regs) noexcept {
-    thread_state* const thread = this_thread();
-    if (__builtin_expect(thread == nullptr, 0)) return;
-    const bool outermost = !in_section(*thread);
-    if (outermost) enter_section(*thread);
-    const int saved = *thread->program_errno;
-    (ops_traits<Ops>::step(ip, parent_ip, entries++, regs, *thread, outermost), ...);
-    *thread->program_errno = saved;
-    if (outermost) leave_section(*thread);
+                                ftrace_ops* const* entries, ftrace_regs& regs,
+                                thread_state& thread) noexcept {
+    const std::uint64_t section = section_of(thread);
+    const bool outermost = !is_inside(section);
+    if (outermost) enter_section(thread, section);
+    const int saved = *thread.program_errno;
+    (ops_traits<Ops>::step(ip, parent_ip, entries++, regs, thread, outermost), ...);
+    *thread.program_errno = saved;
+    if (outermost) leave_section(thread, section);
 }
 
 template <class... Ops>
@@ -57,7 +57,10 @@ struct FTRACE_LOCAL set_stub {
     FTRACE_NO_INSTRUMENTATION static void callee(unsigned long ip, unsigned long parent_ip,
                                                  ftrace_ops* const* entries,
                                                  ftrace_regs& regs) noexcept {
-        run_set<Ops...>(ip, parent_ip, entries, regs);
+        thread_state* const thread = current_thread;
+        if (__builtin_expect(thread == nullptr, 0))
+            return claim_and_call(ip, parent_ip, entries, regs, callee);
+        run_set<Ops...>(ip, parent_ip, entries, regs, *thread);
     }
 };
 template <class... Ops>
@@ -67,7 +70,10 @@ struct FTRACE_LOCAL integer_set_stub {
     FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void callee(
         unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entries,
         ftrace_regs& regs) noexcept {
-        run_set<Ops...>(ip, parent_ip, entries, regs);
+        thread_state* const thread = current_thread;
+        if (__builtin_expect(thread == nullptr, 0))
+            return claim_and_call(ip, parent_ip, entries, regs, callee);
+        run_set<Ops...>(ip, parent_ip, entries, regs, *thread);
     }
 };
 

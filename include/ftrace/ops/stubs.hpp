@@ -51,7 +51,10 @@ struct FTRACE_LOCAL own_stub {
     FTRACE_NO_INSTRUMENTATION static void callee(unsigned long ip, unsigned long parent_ip,
                                                  ftrace_ops* const* entry,
                                                  ftrace_regs& regs) noexcept {
-        run_one<Callback, Policy, Flags>(ip, parent_ip, entry, regs);
+        thread_state* const thread = current_thread;
+        if (__builtin_expect(thread == nullptr, 0))
+            return claim_and_call(ip, parent_ip, entry, regs, callee);
+        run_one<Callback, Policy, Flags>(ip, parent_ip, entry, regs, *thread);
     }
 };
 template <auto Callback, unsigned Flags>
@@ -62,7 +65,10 @@ struct FTRACE_LOCAL own_stub<Callback, ARGS_INTEGER, Flags> {
     FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void callee(
         unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
         ftrace_regs& regs) noexcept {
-        run_one<Callback, ARGS_INTEGER, Flags>(ip, parent_ip, entry, regs);
+        thread_state* const thread = current_thread;
+        if (__builtin_expect(thread == nullptr, 0))
+            return claim_and_call(ip, parent_ip, entry, regs, callee);
+        run_one<Callback, ARGS_INTEGER, Flags>(ip, parent_ip, entry, regs, *thread);
     }
 };
 
@@ -76,16 +82,22 @@ struct FTRACE_LOCAL list_stub {
     static inline ops_list* context = nullptr;
 
     FTRACE_NO_INSTRUMENTATION static void callee(unsigned long ip, unsigned long parent_ip,
-                                                 ops_list& list, ftrace_regs& regs) noexcept {
-        run_list(ip, parent_ip, list, regs);
+                                                 ops_list* list, ftrace_regs& regs) noexcept {
+        thread_state* const thread = current_thread;
+        if (__builtin_expect(thread == nullptr, 0))
+            return claim_and_call(ip, parent_ip, list, regs, callee);
+        run_list(ip, parent_ip, *list, regs, *thread);
     }
 };
 struct FTRACE_LOCAL integer_list_stub {
     static inline ops_list* context = nullptr;
 
     FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void callee(
-        unsigned long ip, unsigned long parent_ip, ops_list& list, ftrace_regs& regs) noexcept {
-        run_list(ip, parent_ip, list, regs);
+        unsigned long ip, unsigned long parent_ip, ops_list* list, ftrace_regs& regs) noexcept {
+        thread_state* const thread = current_thread;
+        if (__builtin_expect(thread == nullptr, 0))
+            return claim_and_call(ip, parent_ip, list, regs, callee);
+        run_list(ip, parent_ip, *list, regs, *thread);
     }
 };
 

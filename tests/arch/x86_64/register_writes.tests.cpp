@@ -43,27 +43,36 @@ const named_member* to_write;
 std::uint64_t new_value;
 bool write_flags;
 bool write_vectors;
-bool redirect;
+bool redirect, write_ip_directly;
 pt_regs shown;  // what the callback was shown
 
-FTRACE_GENERAL_REGS_ONLY void change(pt_regs& regs, bool full) {
-    const std::uint64_t* const from = reinterpret_cast<const std::uint64_t*>(&regs);
+FTRACE_GENERAL_REGS_ONLY void change(ftrace::ftrace_regs& regs) {
+    pt_regs* const full = ftrace::get_regs(regs);
+    pt_regs& gpr = ftrace::arch_access::saved(regs).gpr;
+    const std::uint64_t* const from = reinterpret_cast<const std::uint64_t*>(&gpr);
     std::uint64_t* const to = reinterpret_cast<std::uint64_t*>(&shown);
-    for (std::size_t i = 0; i < sizeof regs / sizeof *from; ++i) to[i] = from[i];
-    if (to_write != nullptr) regs.*to_write->member = new_value;
-    if (write_flags && full) regs.flags = new_value;
-    if (redirect) regs.ip = reinterpret_cast<std::uint64_t>(&elsewhere);
+    for (std::size_t i = 0; i < sizeof gpr / sizeof *from; ++i) to[i] = from[i];
+    if (to_write != nullptr && full == nullptr && to_write->member == &pt_regs::bp)
+        ftrace::regs_set_register<ftrace::reg::bp>(regs, new_value);
+    else if (to_write != nullptr)
+        gpr.*to_write->member = new_value;
+    if (write_flags && full != nullptr) full->flags = new_value;
+    if (redirect && full != nullptr && write_ip_directly)
+        full->ip = reinterpret_cast<std::uint64_t>(&elsewhere);
+    else if (redirect)
+        ftrace::regs_set_instruction_pointer(regs, &elsewhere);
 }
 void write_args(unsigned long, unsigned long, ftrace::ftrace_ops&,
                 ftrace::ftrace_regs& regs) noexcept {
-    change(ftrace::arch_access::saved(regs).gpr, ftrace::get_regs(regs) != nullptr);
+    change(regs);
     if (!write_vectors) return;
     const auto width = static_cast<std::size_t>(ftrace::arch_access::saved(regs).width);
-    for (int n = 0; n < 8; ++n) std::memset(ftrace::arch_access::vector(regs, n), 0x40 + n, width);
+    for (unsigned n = 0; n < 8; ++n)
+        std::memset(ftrace::arch_access::vector(regs, n), static_cast<int>(0x40 + n), width);
 }
 FTRACE_GENERAL_REGS_ONLY void write_integers(unsigned long, unsigned long, ftrace::ftrace_ops&,
                                              ftrace::integer_regs& regs) noexcept {
-    change(ftrace::arch_access::saved(regs).gpr, false);
+    change(regs);
 }
 void nothing(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {}
 
@@ -93,6 +102,7 @@ void write_everything(bool full, bool vectors) {
         for (const bool to_elsewhere : {false, true}) {
             to_write = &member;
             redirect = to_elsewhere;
+            write_ip_directly = !write_ip_directly;
             call_and_compare(written, to_elsewhere ? 2 : 1);
         }
     }

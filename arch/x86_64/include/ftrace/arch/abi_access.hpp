@@ -41,7 +41,7 @@ FTRACE_STUB_INLINE void copy_bytes(void* to, const void* from) noexcept {
 /// The stack word `offset` bytes above the first stack argument, while the function is being
 /// entered.
 FTRACE_STUB_INLINE void* stack_argument(const ftrace_regs& regs, std::size_t offset) noexcept {
-    return reinterpret_cast<void*>(arch_access::saved(regs).gpr.sp + 8 + offset);
+    return reinterpret_cast<void*>(arch_access::stack_pointer(regs) + 8 + offset);
 }
 
 /// The saved bytes of one place, or nullptr where the policy saved fewer than `size` of them.
@@ -53,7 +53,7 @@ FTRACE_STUB_INLINE std::byte* place_bytes(ftrace_regs& regs, place where, unsign
     if (where == place::integer)
         return reinterpret_cast<std::byte*>(&(saved.gpr.*integer_registers[index]));
     if (where == place::vector && size <= std::size_t(saved.width))
-        return arch_access::vector(regs, int(index));
+        return arch_access::vector(regs, index);
     return nullptr;
 }
 

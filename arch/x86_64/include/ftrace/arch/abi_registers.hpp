@@ -62,22 +62,43 @@ FTRACE_NOTRACE consteval bool saved_by_args() {
     return true;
 }
 
-template <reg Register>
-FTRACE_STUB_INLINE std::uint64_t& named_register(ftrace_regs& regs) noexcept {
-    return arch_access::saved(regs).gpr.*named_registers[int(Register)];
-}
-
 FTRACE_STUB_INLINE unsigned long instruction_pointer(const ftrace_regs& regs) noexcept {
-    return arch_access::saved(regs).gpr.ip;
+    const saved_registers& saved = arch_access::saved(regs);
+    return (saved.full | saved.moved) != 0 ? saved.gpr.ip : saved.return_address;
 }
 FTRACE_STUB_INLINE void set_instruction_pointer(ftrace_regs& regs, unsigned long ip) noexcept {
     arch_access::saved(regs).gpr.ip = ip;
+    arch_access::saved(regs).moved = 1;
 }
 FTRACE_STUB_INLINE unsigned long stack_pointer(const ftrace_regs& regs) noexcept {
-    return arch_access::saved(regs).gpr.sp;
+    return arch_access::stack_pointer(regs);
 }
+
+/// Where the register is: the frame pointer in its slot of the stub's frame, where there is no full set.
+template <reg Register>
+FTRACE_STUB_INLINE std::uint64_t& named_register(ftrace_regs& regs) noexcept {
+    saved_registers& saved = arch_access::saved(regs);
+    if constexpr (Register == reg::bp)
+        if (saved.full == 0) return saved.bp;
+    return saved.gpr.*named_registers[int(Register)];
+}
+template <reg Register>
+FTRACE_STUB_INLINE unsigned long read_register(const ftrace_regs& regs) noexcept {
+    if constexpr (Register == reg::sp) return stack_pointer(regs);
+    if constexpr (Register == reg::ip) return instruction_pointer(regs);
+    return named_register<Register>(
+        const_cast<ftrace_regs&>(regs));  // nothing is written through it
+}
+template <reg Register>
+FTRACE_STUB_INLINE void write_register(ftrace_regs& regs, unsigned long value) noexcept {
+    if constexpr (Register == reg::ip)
+        set_instruction_pointer(regs, value);
+    else
+        named_register<Register>(regs) = value;
+}
+
 FTRACE_STUB_INLINE unsigned long frame_pointer(const ftrace_regs& regs) noexcept {
-    return arch_access::saved(regs).gpr.bp;
+    return read_register<reg::bp>(regs);
 }
 /// On entry to a function the stack pointer points to its return address (psABI 3.2.2).
 FTRACE_STUB_INLINE unsigned long return_address(const ftrace_regs& regs) noexcept {
@@ -90,10 +111,10 @@ FTRACE_STUB_INLINE void set_result_word(ftrace_regs& regs, unsigned long value) 
     arch_access::saved(regs).gpr.ax = value;
 }
 
-/// The full set, or nullptr: a frame that holds the arguments only is marked by cs == 0.
+/// The full set, or nullptr.
 FTRACE_STUB_INLINE pt_regs* full_set(ftrace_regs& regs) noexcept {
-    pt_regs& gpr = arch_access::saved(regs).gpr;
-    return gpr.cs != 0 ? &gpr : nullptr;
+    saved_registers& saved = arch_access::saved(regs);
+    return saved.full != 0 ? &saved.gpr : nullptr;
 }
 
 }  // namespace arch

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ftrace/arch/abi_access.hpp>
+#include <ftrace/arch/abi_registers.hpp>
 
 namespace ftrace::inline v0::arch {
 
@@ -147,7 +148,7 @@ FTRACE_STUB_INLINE void store_result(ftrace_regs& regs, const void* from) noexce
 
 /// Leaves the traced function without running its body.
 FTRACE_STUB_INLINE void skip_body(ftrace_regs& regs, void (*by)() = return_at_once) noexcept {
-    arch_access::saved(regs).gpr.ip = reinterpret_cast<std::uint64_t>(by);
+    set_instruction_pointer(regs, reinterpret_cast<std::uint64_t>(by));
 }
 
 /// Where the caller wants a result in memory, while the function is being entered. Result

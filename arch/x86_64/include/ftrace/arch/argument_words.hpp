@@ -25,9 +25,8 @@ FTRACE_NO_INSTRUMENTATION inline void copy_argument_words(const ftrace_regs& reg
     out[3] = saved.gpr.cx;
     out[4] = saved.gpr.r8;
     out[5] = saved.gpr.r9;
-    const std::size_t width = static_cast<std::size_t>(saved.width);
     for (std::size_t i = 0; i < vector_argument_words; ++i)
-        __builtin_memcpy(&out[integer_argument_words + i], saved.vectors + i * width,
+        __builtin_memcpy(&out[integer_argument_words + i], arch_access::vector(regs, i),
                          sizeof(std::uint64_t));
 }
 

@@ -2,12 +2,11 @@
 //
 // clang-format off
 //                  on entry             in the stub's frame
-//                                        rbp + 24   return address of the traced function    <- regs.sp
-//     rsp + 0      site + 5              rbp + 16   site + 5                                  = regs.ip
-//                                        rbp + 8    context: the list of ops, pushed by the first instruction
-//                                        rbp + 0    the program's rbp
-//                                        rbp - 8    rax; status flags; (SAVE_REGS) rflags
-//                                        rsp        saved_registers, at a 64-byte boundary
+//                                        rbp + 200  return address of the traced function    <- regs.sp
+//     rsp + 0      site + 5              rbp + 192  site + 5                                  = regs.ip
+//                                        rbp + 184  context: the list of ops, pushed by the first instruction
+//                                        rbp + 0    saved_registers, which ends here
+//                                        rsp        vector registers, aligned
 //
 // In:        the traced function's arguments and its caller's registers, untouched; any stack alignment
 // Calls:     Owner::callee(site, parent_ip, context, regs), in C++
@@ -46,84 +45,77 @@ template <class Owner, saved_set Set, vector_width Width>
 struct entry_stub;
 
 // clang-format off
-#define FTRACE_ENTRY_STUB(set, vectors, size, push_flags, save, save_rest, restore_vectors, restore) \
+#define FTRACE_ENTRY_STUB(set, vectors, enter, save_vectors, save_rest, restore_vectors, restore_and_leave) \
     template <class Owner>                                                                          \
-    struct entry_stub<Owner, set, vectors> {                                                        \
+    struct entry_stub<Owner, set, vectors> {                                                          \
         FTRACE_NAKED static void entry() {                                                          \
             __asm__(                                                                                \
                 "0: pushq %1\n" /* own context; veneers enter behind it */                          \
                 "  .org 0b + " FTRACE_OWN_CONTEXT_SIZE "\n" /* an error if the push were longer */   \
                 "  .cfi_adjust_cfa_offset 8\n"                                                      \
-                FTRACE_FRAME_ENTER(size, push_flags)                                                \
-                save                                                                                \
+                enter                                                                               \
+                FTRACE_SAVE_ARGUMENTS                                                               \
+                save_vectors                                                                        \
                 save_rest                                                                           \
                 FTRACE_CALL("%P0")                                                                  \
                 restore_vectors                                                                     \
-                restore                                                                             \
+                restore_and_leave                                                                   \
                 ::"X"(&Owner::callee), "m"(Owner::context));                                        \
         }                                                                                           \
     }
 
-// ARGS: the registers that carry arguments. If the callback moved regs.ip, leave to it.
+// ARGS: the registers that carry arguments. If a callback moved regs.ip, leave to it.
 #define FTRACE_RESTORE_AND_LEAVE_ARGS                                      \
-    FTRACE_JUMP_IF_BP_OR_IP_CHANGED("2f")                                  \
+    "  cmpw $0, " FTRACE_MOVED "(%%rbp)\n"                                 \
+    "  jne 2f\n"                                                           \
     FTRACE_RESTORE_ARGUMENTS                                               \
-    FTRACE_RESTORE_STATUS                                                  \
-    "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
+    FTRACE_RESTORE_STATUS_AND_AX                                           \
     "  .cfi_remember_state\n"                                              \
     FTRACE_LEAVE                                                           \
     "2:\n"                                                                 \
     "  .cfi_restore_state\n"                                               \
-    FTRACE_RESTORE_BP                                                      \
-    "  movq " FTRACE_IP "(%%rsp), %%rax\n"                                 \
-    "  movq %%rax, " FTRACE_SLOT_CONTEXT "(%%rbp)\n"                       \
+    FTRACE_COPY(FTRACE_IP, FTRACE_CONTEXT)                                 \
     FTRACE_RESTORE_ARGUMENTS                                               \
-    FTRACE_RESTORE_STATUS                                                  \
-    "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
-    FTRACE_LEAVE_TO_IP
+    FTRACE_RESTORE_STATUS_AND_AX                                           \
+    FTRACE_LEAVE_TO_CONTEXT
 
-// SAVE_REGS: everything. popfq costs as much as the rest of the stub, so it runs only if the callback changed
-// regs.flags, or if the program came with DF set (against the psABI, 3.2.1).
+// SAVE_REGS: everything, also what a callback wrote into its pt_regs. popfq costs as much as the rest of the stub, so
+// it runs only if regs.flags, bp or ip changed, or if the program came with DF set (against the psABI, 3.2.1).
 #define FTRACE_RESTORE_AND_LEAVE_ALL                                       \
     FTRACE_RESTORE_REST                                                    \
-    "  movq " FTRACE_FLAGS "(%%rsp), %%rax\n"                              \
-    "  cmpq %%rax, " FTRACE_SLOT_RFLAGS "(%%rbp)\n"                        \
-    "  jne 2f\n"                                                           \
+    FTRACE_JUMP_IF_DIFFERENT(FTRACE_FLAGS, FTRACE_RFLAGS, "2f")            \
     "  testl $0x400, %%eax\n" /* DF */                                     \
     "  jne 2f\n"                                                           \
-    FTRACE_JUMP_IF_BP_OR_IP_CHANGED("2f")                                  \
+    FTRACE_JUMP_IF_DIFFERENT(FTRACE_BP, FTRACE_PROGRAM_BP, "2f")           \
+    FTRACE_JUMP_IF_DIFFERENT(FTRACE_IP, FTRACE_RETURN, "2f")               \
     FTRACE_RESTORE_ARGUMENTS                                               \
-    FTRACE_RESTORE_STATUS                                                  \
-    "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
+    FTRACE_RESTORE_STATUS_AND_AX                                           \
     "  .cfi_remember_state\n"                                              \
     FTRACE_LEAVE                                                           \
     "2:\n"                                                                 \
     "  .cfi_restore_state\n"                                               \
-    FTRACE_RESTORE_BP                                                      \
-    "  movq " FTRACE_IP "(%%rsp), %%rax\n"                                 \
-    "  movq %%rax, " FTRACE_SLOT_CONTEXT "(%%rbp)\n"                       \
-    "  movq " FTRACE_FLAGS "(%%rsp), %%rax\n"                              \
-    "  movq %%rax, " FTRACE_SLOT_AX "(%%rbp)\n"                            \
+    FTRACE_COPY(FTRACE_BP, FTRACE_PROGRAM_BP)                              \
+    FTRACE_COPY(FTRACE_IP, FTRACE_CONTEXT)                                 \
     FTRACE_RESTORE_ARGUMENTS                                               \
-    "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                 \
-    "  leaq " FTRACE_SLOT_AX "(%%rbp), %%rsp\n"                            \
+    "  movq " FTRACE_AX "(%%rbp), %%rax\n"                                 \
+    "  pushq " FTRACE_FLAGS "(%%rbp)\n"                                    \
     "  popfq\n"                                                            \
-    FTRACE_LEAVE_TO_IP
+    FTRACE_LEAVE_TO_CONTEXT
 
-#define FTRACE_ENTRY_STUBS(vectors, size, save_vectors, restore_vectors)                                     \
-    FTRACE_ENTRY_STUB(saved_set::arguments, vectors, size, "", FTRACE_SAVE_ARGUMENTS("0"), save_vectors,     \
+#define FTRACE_ENTRY_STUBS(vectors, width, save_vectors, restore_vectors)                                    \
+    FTRACE_ENTRY_STUB(saved_set::arguments, vectors, FTRACE_FRAME_ENTER("", width, "0"), save_vectors, "",   \
                       restore_vectors, FTRACE_RESTORE_AND_LEAVE_ARGS);                                       \
-    FTRACE_ENTRY_STUB(saved_set::all, vectors, size, FTRACE_PUSH_RFLAGS, FTRACE_SAVE_ARGUMENTS("0x33"),      \
-                      save_vectors FTRACE_SAVE_REST("0x2b"), restore_vectors, FTRACE_RESTORE_AND_LEAVE_ALL)
+    FTRACE_ENTRY_STUB(saved_set::all, vectors, FTRACE_FRAME_ENTER(FTRACE_SAVE_RFLAGS, width, "1"),           \
+                      save_vectors, FTRACE_SAVE_REST("0x33", "0x2b"), restore_vectors,                       \
+                      FTRACE_RESTORE_AND_LEAVE_ALL)
 
-// Sizes: saved_registers up to `vectors`, and eight vector registers.
-FTRACE_ENTRY_STUBS(vector_width::none, "192", FTRACE_SAVE_NO_VECTORS, "");
-FTRACE_ENTRY_STUBS(vector_width::xmm, "(192+8*16)", FTRACE_SAVE_VECTORS("movaps", "xmm", "16"),
-                   FTRACE_RESTORE_VECTORS("movaps", "xmm", "16"));
-FTRACE_ENTRY_STUBS(vector_width::ymm, "(192+8*32)", FTRACE_SAVE_VECTORS("vmovaps", "ymm", "32"),
-                   FTRACE_RESTORE_VECTORS("vmovaps", "ymm", "32"));
-FTRACE_ENTRY_STUBS(vector_width::zmm, "(192+8*64)", FTRACE_SAVE_VECTORS("vmovaps", "zmm", "64"),
-                   FTRACE_RESTORE_VECTORS("vmovaps", "zmm", "64"));
+FTRACE_ENTRY_STUBS(vector_width::none, "0", FTRACE_SAVE_NO_VECTORS, "");
+FTRACE_ENTRY_STUBS(vector_width::xmm, "16", FTRACE_SAVE_VECTORS("movaps", "xmm", "16", 8),
+                   FTRACE_RESTORE_VECTORS("movaps", "xmm", "16", 8));
+FTRACE_ENTRY_STUBS(vector_width::ymm, "32", FTRACE_SAVE_VECTORS("vmovaps", "ymm", "32", 8),
+                   FTRACE_RESTORE_VECTORS("vmovaps", "ymm", "32", 8));
+FTRACE_ENTRY_STUBS(vector_width::zmm, "64", FTRACE_SAVE_VECTORS("vmovaps", "zmm", "64", 8),
+                   FTRACE_RESTORE_VECTORS("vmovaps", "zmm", "64", 8));
 // clang-format on
 
 static_assert(user_cs == 0x33 && user_ss == 0x2b);

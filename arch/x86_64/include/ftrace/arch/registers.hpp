@@ -29,9 +29,17 @@
 #define FTRACE_FLAGS "144"
 #define FTRACE_SP "152"
 #define FTRACE_SS "160"
-// Offsets of what ftrace_regs adds.
-#define FTRACE_VECTOR_WIDTH "168"
-#define FTRACE_VECTORS "192"
+// Offsets of what saved_registers adds.
+#define FTRACE_KIND "168"
+#define FTRACE_MOVED "172"
+#define FTRACE_STATUS "174"
+#define FTRACE_PROGRAM_BP "176"
+#define FTRACE_CONTEXT "184"
+#define FTRACE_RETURN "192"
+#define FTRACE_PARENT "200"  // behind it: the stack as the traced function found it
+
+// And in front of it.
+#define FTRACE_RFLAGS "-8"
 
 namespace ftrace::inline v0 {
 
@@ -45,29 +53,37 @@ struct pt_regs {
 
 namespace arch {
 
-/// cs and ss of a 64-bit Linux process. cs is 0 in a frame that holds the arguments only, as in the
-/// kernel.
+/// cs and ss of a 64-bit Linux process.
 inline constexpr std::uint64_t user_cs = 0x33;
 inline constexpr std::uint64_t user_ss = 0x2b;
 
-/// How many bytes of each of the first eight vector registers a stub saved; also their distance in
-/// memory.
-enum class vector_width : std::uint32_t { none = 0, xmm = 16, ymm = 32, zmm = 64 };
+/// How many bytes of each of the first eight vector registers a stub saved.
+enum class vector_width : std::uint16_t { none = 0, xmm = 16, ymm = 32, zmm = 64 };
 
 inline constexpr int vector_argument_registers = 8;
 
 // clang-format off
-/// What a stub leaves on the stack for a callback.
+/// What a stub leaves on the stack for a callback. The program's stack continues where it ends, so that it lies at the
+/// same distance from the traced function's frame whatever is saved.
 ///
-///     0    pt_regs          ARGS: di si dx cx r8 r9 ax r10 r11 bp sp ip, cs = 0; the rest is not written
-///     168  width            of a vector register below
-///     192  vectors          eight registers, `width` bytes each
+///    ...      vectors          eight of `width` bytes, up to the last multiple of `width` that leaves room for rflags
+///    -8       rflags           SAVE_REGS: flags on entry
+///     0       gpr              SAVE_REGS: all of it; else di si dx cx r8 r9 ax r10 r11, and ip once it was moved
+///     168     width, full, moved, status    written by one instruction: stores are what a stub's time goes to
+///     176     bp               the program's frame pointer, as the stub restores it
+///     184     context          what the stub was called for
+///     192     return_address   into the traced function; in a return stub into its caller
 // clang-format on
-struct alignas(64) saved_registers {
+struct saved_registers {
     pt_regs gpr;
     vector_width width;
-    std::uint32_t reserved_[5];
-    std::byte vectors[std::size_t(vector_argument_registers) * std::size_t(vector_width::zmm)];
+    std::uint16_t full;  ///< 1: SAVE_REGS
+    std::uint16_t
+        moved;  ///< 1: gpr.ip is where to leave to (a stub that saves all compares it instead)
+    std::uint16_t status;  ///< flags on entry, as lahf and seto deliver them
+    std::uint64_t bp;
+    const void* context;
+    std::uint64_t return_address;
 };
 
 }  // namespace arch
@@ -96,8 +112,26 @@ struct arch_access {
         return regs.saved_;
     }
     /// The N-th vector register's bytes: `width` of them, none where the policy saved none.
-    FTRACE_NO_INSTRUMENTATION static std::byte* vector(ftrace_regs& regs, int n) noexcept {
-        return regs.saved_.vectors + std::size_t(n) * std::size_t(regs.saved_.width);
+    FTRACE_NO_INSTRUMENTATION static std::byte* vector(ftrace_regs& regs, std::size_t n) noexcept {
+        return reinterpret_cast<std::byte*>(vector_address(regs, n));
+    }
+    FTRACE_NO_INSTRUMENTATION static const std::byte* vector(const ftrace_regs& regs,
+                                                             std::size_t n) noexcept {
+        return reinterpret_cast<const std::byte*>(vector_address(regs, n));
+    }
+    /// The stack pointer at the entry of the traced function, or behind its return.
+    FTRACE_NO_INSTRUMENTATION static std::uintptr_t stack_pointer(
+        const ftrace_regs& regs) noexcept {
+        return reinterpret_cast<std::uintptr_t>(&regs.saved_ + 1);
+    }
+
+private:
+    FTRACE_NO_INSTRUMENTATION static std::uintptr_t vector_address(const ftrace_regs& regs,
+                                                                   std::size_t n) noexcept {
+        const auto width = static_cast<std::uintptr_t>(regs.saved_.width);
+        const std::uintptr_t end =
+            (reinterpret_cast<std::uintptr_t>(&regs) - sizeof(std::uint64_t)) & (~width + 1);
+        return end - (std::size_t(arch::vector_argument_registers) - n) * width;
     }
 };
 
@@ -110,8 +144,10 @@ static_assert(offsetof(pt_regs, r15) == 0 && offsetof(pt_regs, r14) == 8 && offs
               offsetof(pt_regs, orig_ax) == 120 && offsetof(pt_regs, ip) == 128 && offsetof(pt_regs, cs) == 136 &&
               offsetof(pt_regs, flags) == 144 && offsetof(pt_regs, sp) == 152 && offsetof(pt_regs, ss) == 160 &&
               sizeof(pt_regs) == 168);
-static_assert(offsetof(arch::saved_registers, width) == 168 &&
-              offsetof(arch::saved_registers, vectors) == 192);
+static_assert(offsetof(arch::saved_registers, width) == 168 && offsetof(arch::saved_registers, full) == 170 &&
+              offsetof(arch::saved_registers, moved) == 172 && offsetof(arch::saved_registers, status) == 174 &&
+              offsetof(arch::saved_registers, bp) == 176 && offsetof(arch::saved_registers, context) == 184 &&
+              offsetof(arch::saved_registers, return_address) == 192 && sizeof(arch::saved_registers) == 200);
 // clang-format on
 
 }  // namespace ftrace::inline v0

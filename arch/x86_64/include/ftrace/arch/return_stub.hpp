@@ -1,12 +1,11 @@
 // The return stub: what every return trampoline calls. One for each vector width.
 //
 //                  on entry                   in the stub's frame
-//                                              rbp + 24   the caller's stack as it will be    = regs.sp
-//     rsp + 8      true return address         rbp + 16   true return address                 = regs.ip
-//     rsp + 0      trampoline + 14             rbp + 8    which trampoline
-//                                              rbp + 0    the program's rbp
-//                                              rbp - 8    rax; status flags
-//                                              rsp        saved_registers, at a 64-byte boundary
+//                                              rbp + 200  the caller's stack as it will be    = regs.sp
+//     rsp + 8      true return address         rbp + 192  true return address                 = regs.ip
+//     rsp + 0      trampoline + 14             rbp + 184  which trampoline: regs.context
+//                                              rbp + 0    saved_registers, which ends here
+//                                              rsp        vector registers, aligned
 //
 // In:        what the function returns (psABI 3.2.3: rax, rdx, xmm0, xmm1, st0, st1, or memory at rax); any
 //            stack alignment
@@ -36,69 +35,59 @@ template <class Owner, vector_width Width>
 struct return_stub;
 
 // clang-format off
-#define FTRACE_RETURN_VECTORS(move, name, width)                                                    \
-    "  " move " " FTRACE_VECTORS "(%%rsp), %%" name "0\n"                                           \
-    "  " move " " FTRACE_VECTORS "+" width "(%%rsp), %%" name "1\n"
-
-#define FTRACE_RETURN_STUB(vectors, size, move, name, width, restore)                               \
+#define FTRACE_RETURN_STUB(vectors, width, save_vectors, restore_vectors)                           \
     template <class Owner>                                                                          \
     struct return_stub<Owner, vectors> {                                                            \
         FTRACE_NAKED static void entry() {                                                          \
             __asm__(                                                                                \
-                FTRACE_FRAME_ENTER(size, "")                                                        \
-                FTRACE_SAVE_ARGUMENTS("0")                                                          \
-                "  movl $" width ", " FTRACE_VECTOR_WIDTH "(%%rsp)\n"                               \
-                "  " move " %%" name "0, " FTRACE_VECTORS "(%%rsp)\n"                               \
-                "  " move " %%" name "1, " FTRACE_VECTORS "+" width "(%%rsp)\n"                     \
-                "  movq " FTRACE_SLOT_CONTEXT "(%%rbp), %%rdi\n"                                    \
-                "  movq %%rsp, %%rsi\n"                                                             \
+                FTRACE_FRAME_ENTER("", width, "0")                                                  \
+                FTRACE_SAVE_ARGUMENTS                                                               \
+                save_vectors                                                                        \
+                "  movq " FTRACE_CONTEXT "(%%rbp), %%rdi\n"                                         \
+                "  movq %%rbp, %%rsi\n"                                                             \
                 "  call %P0\n"                                                                      \
-                restore                                                                             \
-                FTRACE_RESTORE_BP                                                                   \
+                restore_vectors                                                                     \
                 FTRACE_RESTORE_ARGUMENTS                                                            \
-                FTRACE_RESTORE_STATUS                                                               \
-                "  movq " FTRACE_AX "(%%rsp), %%rax\n"                                              \
-                "  movq %%rbp, %%rsp\n"                                                             \
-                "  .cfi_def_cfa_register %%rsp\n"                                                   \
-                "  popq %%rbp\n"                                                                    \
-                "  .cfi_adjust_cfa_offset -8\n"                                                     \
-                "  .cfi_restore %%rbp\n"                                                            \
+                FTRACE_RESTORE_STATUS_AND_AX                                                        \
+                "  leaq " FTRACE_CONTEXT "(%%rbp), %%rsp\n"                                         \
+                "  .cfi_def_cfa %%rsp, 8\n"                                                         \
+                "  movq " FTRACE_PROGRAM_BP "(%%rbp), %%rbp\n"                                      \
                 "  ret\n"                                                                           \
                 ::"X"(&Owner::returned));                                                           \
         }                                                                                           \
     }
 
 // Writing a wide register whose upper part was zero would mark that part as in use, and slow down SSE code of the
-// program on some processors; a narrower VEX move leaves it zero and unmarked (SDM volume 1, 14.1.4).
+// program on some processors; a narrower VEX move leaves it zero and unmarked (SDM volume 1, 14.1.4). eax: the width
+// that is in use.
 #define FTRACE_RETURN_YMM_OR_XMM                                                                    \
     "  cmpl $32, %%eax\n"                                                                           \
     "  jae 2f\n"                                                                                    \
-    FTRACE_RETURN_VECTORS("vmovaps", "xmm", "32")                                                   \
+    FTRACE_RESTORE_VECTORS("vmovaps", "xmm", "32", 2)                                               \
     "  jmp 3f\n"                                                                                    \
     "2:\n"                                                                                          \
-    FTRACE_RETURN_VECTORS("vmovaps", "ymm", "32")                                                   \
+    FTRACE_RESTORE_VECTORS("vmovaps", "ymm", "32", 2)                                               \
     "3:\n"
 #define FTRACE_RETURN_ZMM_OR_XMM                                                                    \
     "  cmpl $32, %%eax\n"                                                                           \
     "  jae 2f\n"                                                                                    \
-    FTRACE_RETURN_VECTORS("vmovaps", "xmm", "64")                                                   \
+    FTRACE_RESTORE_VECTORS("vmovaps", "xmm", "64", 2)                                               \
     "  jmp 4f\n"                                                                                    \
     "2:\n"                                                                                          \
     "  ja 3f\n"                                                                                     \
-    FTRACE_RETURN_VECTORS("vmovaps", "ymm", "64")                                                   \
+    FTRACE_RESTORE_VECTORS("vmovaps", "ymm", "64", 2)                                               \
     "  jmp 4f\n"                                                                                    \
     "3:\n"                                                                                          \
-    FTRACE_RETURN_VECTORS("vmovaps", "zmm", "64")                                                   \
+    FTRACE_RESTORE_VECTORS("vmovaps", "zmm", "64", 2)                                               \
     "4:\n"
 
-// Sizes: saved_registers up to `vectors`, and two vector registers, rounded up to 64 bytes.
-FTRACE_RETURN_STUB(vector_width::xmm, "(192+4*16)", "movaps", "xmm", "16", FTRACE_RETURN_VECTORS("movaps", "xmm", "16"));
-FTRACE_RETURN_STUB(vector_width::ymm, "(192+2*32)", "vmovaps", "ymm", "32", FTRACE_RETURN_YMM_OR_XMM);
-FTRACE_RETURN_STUB(vector_width::zmm, "(192+2*64)", "vmovaps", "zmm", "64", FTRACE_RETURN_ZMM_OR_XMM);
+FTRACE_RETURN_STUB(vector_width::xmm, "16", FTRACE_SAVE_VECTORS("movaps", "xmm", "16", 2),
+                   FTRACE_RESTORE_VECTORS("movaps", "xmm", "16", 2));
+FTRACE_RETURN_STUB(vector_width::ymm, "32", FTRACE_SAVE_VECTORS("vmovaps", "ymm", "32", 2), FTRACE_RETURN_YMM_OR_XMM);
+FTRACE_RETURN_STUB(vector_width::zmm, "64", FTRACE_SAVE_VECTORS("vmovaps", "zmm", "64", 2), FTRACE_RETURN_ZMM_OR_XMM);
 // clang-format on
 
 #undef FTRACE_RETURN_STUB
-#undef FTRACE_RETURN_VECTORS
 #undef FTRACE_RETURN_YMM_OR_XMM
 #undef FTRACE_RETURN_ZMM_OR_XMM
 
@@ -121,7 +110,7 @@ template <class Owner>
     for (std::size_t reg = 0; reg < 2; ++reg) {
         for (std::size_t at = 16; at < width; at += 8) {
             std::uint64_t part;
-            __builtin_memcpy(&part, saved.vectors + reg * width + at, sizeof part);
+            __builtin_memcpy(&part, arch_access::vector(regs, reg) + at, sizeof part);
             (at < 32 ? above_xmm : above_ymm) |= part;
         }
     }
@@ -132,7 +121,7 @@ template <class Owner>
 /// Entry: the stack slot that holds the traced function's return address.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uintptr_t* return_slot(
     ftrace_regs& regs) noexcept {
-    return reinterpret_cast<std::uintptr_t*>(arch_access::saved(regs).gpr.sp);
+    return reinterpret_cast<std::uintptr_t*>(arch_access::stack_pointer(regs));
 }
 
 /// Exit: the function's result, as far as it is an integer or a pointer.
