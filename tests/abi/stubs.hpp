@@ -69,9 +69,11 @@ struct site {
 struct alignas(64) exit_frame {
     unsigned char vectors[std::size_t(ftrace::arch::vector_argument_registers) *
                           std::size_t(ftrace::arch::vector_width::zmm)];
+    std::uint64_t rflags;
     ftrace::arch::saved_registers saved;
 };
-static_assert(offsetof(exit_frame, saved) % 64 == 0);
+static_assert(offsetof(exit_frame, rflags) % 64 == 0 &&
+              offsetof(exit_frame, saved) == offsetof(exit_frame, rflags) + sizeof(std::uint64_t));
 FTRACE_LOCAL inline exit_frame exit_registers;
 
 FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
@@ -94,14 +96,14 @@ FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
             "movq %%rax, " FTRACE_AX "(%%rcx)\n"                           \
             "movq %%rdx, " FTRACE_DX "(%%rcx)\n"                           \
             "movq $" width ", " FTRACE_KIND "(%%rcx)\n"                    \
-            move " %%" reg "0, -8-8*" width "(%%rcx)\n"                      \
-            move " %%" reg "1, -8-7*" width "(%%rcx)\n"                      \
+            move " %%" reg "0, -8-8*" width "(%%rcx)\n"                    \
+            move " %%" reg "1, -8-7*" width "(%%rcx)\n"                    \
             "call %P3\n"                                                   \
             "leaq %2, %%rcx\n"                                             \
             "movq " FTRACE_AX "(%%rcx), %%rax\n"                           \
             "movq " FTRACE_DX "(%%rcx), %%rdx\n"                           \
-            move " -8-8*" width "(%%rcx), %%" reg "0\n"                      \
-            move " -8-7*" width "(%%rcx), %%" reg "1\n"                      \
+            move " -8-8*" width "(%%rcx), %%" reg "0\n"                    \
+            move " -8-7*" width "(%%rcx), %%" reg "1\n"                    \
             "leave\n"                                                      \
             "ret\n" ::"m"(caller),                                         \
             "m"(target), "m"(exit_registers.saved), "X"(&exit_callee));    \
