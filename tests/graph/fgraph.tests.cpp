@@ -317,3 +317,33 @@ TEST_CASE("fgraph: every function of the program, the standard library's templat
     CHECK(caught.starts_with("0:286"));
     CHECK(entries > 10);
 }
+
+TEST_CASE("fgraph: a callback cannot register or unregister, where it could wait for itself",
+          "[graph]") {
+    static fgraph_ops outer(nullptr, nullptr), inner(nullptr, nullptr);
+    static result<graph_registration>* outer_handle = nullptr;
+    static errc registering{}, unregistering{};
+    static bool still_registered = false;
+    ops<[](unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept {
+        registering = register_ftrace_graph(inner).error().code;
+        unregistering = (*outer_handle)->unregister().error().code;
+        still_registered = (*outer_handle)->registered();
+    }>
+        tries;
+    REQUIRE(outer.ops.set_filter("program::half"));
+    REQUIRE(inner.ops.set_filter("program::half"));
+    REQUIRE(tries.set_filter("program::leaf"));
+    auto on = register_ftrace_graph(outer);
+    REQUIRE(on);
+    outer_handle = &on;
+    {
+        const auto trying = register_ftrace_function(tries);
+        REQUIRE(trying);
+        CHECK(program::leaf(2) == 4);
+    }
+    CHECK(registering == errc::busy);
+    CHECK(unregistering == errc::busy);
+    CHECK(still_registered);
+    CHECK(on->unregister());
+    CHECK_FALSE(on->registered());
+}

@@ -107,7 +107,7 @@ TEST_CASE("compiled: another ops on the function makes it an ordinary list", "[o
     {
         const auto joined = register_ftrace_function(other);
         REQUIRE(joined);
-        CHECK(text::calls_through_veneer(site, detail::list_stubs(ARGS)));
+        CHECK(text::calls_through_veneer(site, *detail::own_list_stubs.by_policy[ARGS]));
         CHECK(called() == "acf");
     }
     CHECK(text::calls_through_veneer(site, stubs<op_a, op_c>(ARGS)));
@@ -123,8 +123,23 @@ TEST_CASE("compiled: members registered in another order are called in that one"
     const auto first = register_ftrace_function(hooks.get<0>());
     REQUIRE(first);
     REQUIRE(second);
-    CHECK(text::calls_through_veneer(site, detail::list_stubs(ARGS)));
+    CHECK(text::calls_through_veneer(site, *detail::own_list_stubs.by_policy[ARGS]));
     CHECK(called() == "ca");
+}
+
+TEST_CASE("compiled: two registries of one type keep their members apart", "[ops][registry]") {
+    using by_type = ops<by_data>;
+    static registry<by_type> first, second;
+    static char x = 'x', y = 'y';
+    first.get<0>().private_data = &x;
+    second.get<0>().private_data = &y;
+    REQUIRE(first.get<0>().set_filter("program::one"));
+    REQUIRE(second.get<0>().set_filter("program::one"));
+    const auto on = first.register_all();
+    const auto also = second.register_all();
+    REQUIRE(on);
+    REQUIRE(also);
+    CHECK(called() == "xy");
 }
 
 TEST_CASE("compiled: one type may be a member twice", "[ops][registry]") {

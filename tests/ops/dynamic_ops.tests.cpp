@@ -94,3 +94,10 @@ TEST_CASE("dynamic: constant-initialised, so that constructors of globals may us
     CHECK(own.private_data == nullptr);
     CHECK_FALSE(own.registered());
 }
+
+TEST_CASE("dynamic: without a callback it is refused", "[ops]") {
+    ftrace_ops none(static_cast<ftrace_func_t>(nullptr));
+    const auto refused = register_ftrace_function(none);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == errc::invalid_argument);
+}

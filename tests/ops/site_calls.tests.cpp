@@ -82,7 +82,7 @@ TEST_CASE("site: two ops make a list, and one that is left is called directly ag
     registration first_handle = must_register(one, "program::*watched");
     {
         const registration second_handle = must_register(two, "program::watched");
-        CHECK(text::calls_through_veneer(watched, detail::list_stubs(SAVE_REGS)));
+        CHECK(text::calls_through_veneer(watched, *detail::own_list_stubs.by_policy[SAVE_REGS]));
         // The other function has one ops, and so knows of no list, nor of SAVE_REGS.
         CHECK(text::calls_directly(also_watched, stubs_of_ops<first, ARGS>()));
         first_calls = second_calls = 0;
@@ -95,7 +95,7 @@ TEST_CASE("site: two ops make a list, and one that is left is called directly ag
         CHECK(text::calls_directly(watched, stubs_of_ops<second, SAVE_REGS>()));
         CHECK(text::call_target(also_watched) == 0);
         first_handle = must_register(one, "program::watched");
-        CHECK(text::calls_through_veneer(watched, detail::list_stubs(SAVE_REGS)));
+        CHECK(text::calls_through_veneer(watched, *detail::own_list_stubs.by_policy[SAVE_REGS]));
     }
     CHECK(text::calls_directly(watched, stubs_of_ops<first, ARGS>()));
 }
@@ -126,7 +126,7 @@ TEST_CASE("site: a dynamic ops comes through the list stub of its policy", "[ops
     for (const save_policy policy : {ARGS, SAVE_REGS, ARGS_INTEGER}) {
         ftrace_ops op(dynamic, policy);
         const registration handle = must_register(op);
-        CHECK(text::calls_through_veneer(watched, detail::list_stubs(policy)));
+        CHECK(text::calls_through_veneer(watched, *detail::own_list_stubs.by_policy[policy]));
     }
 }
 
@@ -153,7 +153,7 @@ TEST_CASE("site: a second ops of one type has the same stub behind a veneer", "[
         // Both on one function.
         REQUIRE(one_handle.unregister());
         one_handle = must_register(one, "program::also_watched");
-        CHECK(text::calls_through_veneer(also_watched, detail::list_stubs(ARGS)));
+        CHECK(text::calls_through_veneer(also_watched, *detail::own_list_stubs.by_policy[ARGS]));
         first_calls = 0;
         program::also_watched();
         CHECK(first_calls == 2);

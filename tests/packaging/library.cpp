@@ -38,7 +38,7 @@ __attribute__((noinline)) int work_in_library(int x) {
     return x + 1;
 }
 
-constexpr library_interface interface{attach, detach, count, work_in_library};
+constinit library_interface interface{attach, detach, count, work_in_library, &counting};
 
 }  // namespace
 

@@ -2,6 +2,8 @@
 // function to trace.
 #pragma once
 
+#include <ftrace/ftrace.hpp>
+
 struct library_interface {
     /// Registers the library's ops on the functions of this name; the empty string, or what went
     /// wrong.
@@ -11,6 +13,8 @@ struct library_interface {
     int (*calls)();
     /// A traced function: x + 1.
     int (*work)(int x);
+    /// The library's ops itself, for others to register.
+    ftrace::ftrace_ops* ops;
 };
 
 extern "C" __attribute__((visibility("default"))) const library_interface* first_library();

@@ -35,6 +35,7 @@ TEST_CASE("one registry: ops of a program and of two libraries compose on one si
           "[packaging]") {
     const library_interface& first = *first_library();
     const library_interface& second = *second_library();
+    const int of_first = first.calls(), of_second = second.calls();
 
     REQUIRE(first.attach("shared::work") == std::string());
     CHECK(shared::work(1) == 2);
@@ -45,20 +46,31 @@ TEST_CASE("one registry: ops of a program and of two libraries compose on one si
     auto handle = ftrace::register_ftrace_function(counting);
     REQUIRE(handle.has_value());
     CHECK(shared::work(1) == 2);
-    CHECK(first.calls() == 3);
-    CHECK(second.calls() == 2);
+    CHECK(first.calls() == of_first + 3);
+    CHECK(second.calls() == of_second + 2);
     CHECK(calls == 1);
 
     first.detach();
     CHECK(shared::work(1) == 2);
-    CHECK(first.calls() == 3);
-    CHECK(second.calls() == 3);
+    CHECK(first.calls() == of_first + 3);
+    CHECK(second.calls() == of_second + 3);
     CHECK(calls == 2);
 
     second.detach();
     CHECK(shared::work(1) == 2);
-    CHECK(second.calls() == 3);
+    CHECK(second.calls() == of_second + 3);
     CHECK(calls == 3);
+}
+
+TEST_CASE("one registry: a program registers the ops of a library that has registered none",
+          "[packaging]") {
+    const library_interface& second = *second_library();
+    const int before = second.calls();
+    REQUIRE(second.ops->set_filter("shared::work"));
+    const auto handle = ftrace::register_ftrace_function(*second.ops);
+    REQUIRE(handle.has_value());
+    CHECK(shared::work(1) == 2);
+    CHECK(second.calls() == before + 1);
 }
 
 TEST_CASE("one registry: each object traces the functions of the others", "[packaging]") {

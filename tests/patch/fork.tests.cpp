@@ -93,6 +93,36 @@ TEST_CASE("fork: a child does not wait for callbacks that its parent's threads w
     CHECK(handle->unregister());
 }
 
+TEST_CASE("fork: a child waits for callbacks of the thread that forked", "[patch]") {
+    ops<blocks> op;
+    REQUIRE(op.set_filter("program::other"));
+    auto handle = register_ftrace_function(op);
+    REQUIRE(handle);
+    may_go = true;
+    program::other();  // the thread has its slot, and the slot its number, before the fork
+    const int code = code_of_child([&] {
+        inside = may_go = false;
+        std::atomic<int> wrong{0};
+        std::atomic<bool> unregistered{false};
+        std::thread other([&] {
+            while (!inside) std::this_thread::yield();
+            std::thread lets_go([&] {
+                std::this_thread::sleep_for(std::chrono::milliseconds(50));
+                if (unregistered) ++wrong;
+                may_go = true;
+            });
+            if (!handle->unregister()) ++wrong;
+            unregistered = true;
+            lets_go.join();
+        });
+        program::other();
+        other.join();
+        return wrong.load();
+    });
+    CHECK(code == 0);
+    CHECK(handle->unregister());
+}
+
 TEST_CASE("fork: children are born while text changes in another thread", "[patch]") {
     // What fork copies is a state between two system calls of the patcher; the functions that are
     // not being changed must work in the child, and the child must be able to end.

@@ -11,19 +11,24 @@ namespace ftrace::inline v0::detail {
 /// reaches.
 class recursive_lock {
 public:
-    FTRACE_NOTRACE recursive_lock() noexcept {
+    FTRACE_NOTRACE recursive_lock() noexcept { make(); }
+    recursive_lock(const recursive_lock&) = delete;
+    recursive_lock& operator=(const recursive_lock&) = delete;
+    FTRACE_NOTRACE void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
+    FTRACE_NOTRACE void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
+    /// Unlocks it in a child of fork() whose parent's thread held it: the mutex knows that thread by
+    /// a number which it has no longer.
+    FTRACE_NOTRACE void unlock_in_child() noexcept { make(); }
+
+private:
+    FTRACE_NOTRACE void make() noexcept {
         pthread_mutexattr_t attributes;
         ::pthread_mutexattr_init(&attributes);
         ::pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
         ::pthread_mutex_init(&mutex_, &attributes);
         ::pthread_mutexattr_destroy(&attributes);
     }
-    recursive_lock(const recursive_lock&) = delete;
-    recursive_lock& operator=(const recursive_lock&) = delete;
-    FTRACE_NOTRACE void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
-    FTRACE_NOTRACE void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
 
-private:
     pthread_mutex_t mutex_;
 };
 

@@ -43,6 +43,8 @@ struct process_state {
 #define FTRACE_ABI_LIBRARY 0x100
 #elif defined(_GLIBCXX_DEBUG)
 #define FTRACE_ABI_LIBRARY 0x300
+#elif defined(_GLIBCXX_USE_CXX11_ABI) && !_GLIBCXX_USE_CXX11_ABI
+#define FTRACE_ABI_LIBRARY 0x400
 #else
 #define FTRACE_ABI_LIBRARY 0x200
 #endif
@@ -64,8 +66,9 @@ __attribute__((visibility("hidden"), used)) inline constinit process_state* proc
 #define FTRACE_STRINGIZE(x) FTRACE_STRINGIZE_(x)
 
 // The note: name size, descriptor size, type, name, descriptor = distance from the descriptor to
-// the slot.
-__asm__(".pushsection .note.ftrace, \"aG\", @note, ftrace_v0_note, comdat\n"
+// the slot. One from each file: a linker that collects garbage keeps notes only if they are in no
+// group.
+__asm__(".pushsection .note.ftrace, \"a\", @note\n"
         ".balign 4\n"
         ".long 9, 8, " FTRACE_STRINGIZE(FTRACE_ABI_LIBRARY) " | " FTRACE_STRINGIZE(FTRACE_ABI_VERSION) "\n"
         ".asciz \"ftrace++\"\n"
@@ -120,7 +123,7 @@ FTRACE_NOTRACE inline int search_object(dl_phdr_info* object, std::size_t, void*
 
 /// The state of the process, made at first use. nullptr: no memory, or another object of this
 /// process brought a version of this library with another layout.
-FTRACE_NOTRACE inline process_state* process() {
+FTRACE_LOCAL FTRACE_NOTRACE inline process_state* process() {
     process_state* state = shared_state();
     if (state != nullptr) return state;
     slot_search search;

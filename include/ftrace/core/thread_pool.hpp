@@ -91,6 +91,17 @@ public:
         return released;
     }
 
+    /// In a child of fork(), of whose threads `mine` alone goes on: gives back all other slots.
+    FTRACE_POOL_FUNCTION void keep_only(const thread_state* mine) noexcept {
+        for (std::size_t i = 0; i < used(); ++i) {
+            const bool goes_on = &slots_[i] == mine;
+            if (!goes_on) slots_[i].section = 0;
+            __atomic_store_n(&slots_[i].tid,
+                             goes_on ? static_cast<pid_t>(::syscall(SYS_gettid)) : 0,
+                             __ATOMIC_RELEASE);
+        }
+    }
+
     /// Slots ever used are [0, used()).
     [[nodiscard]] FTRACE_POOL_FUNCTION std::size_t used() const noexcept {
         return __atomic_load_n(&used_, __ATOMIC_ACQUIRE);

@@ -16,9 +16,11 @@ namespace ftrace::inline v0::detail {
 FTRACE_LOCAL inline constinit thread_local thread_state* current_thread
     __attribute__((tls_model("initial-exec"))) = nullptr;
 
-/// The first callback of a thread in this object. Safe in a stub that saved no vector registers.
-FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((noinline)) inline thread_state*
-claim_thread() noexcept {
+/// The first callback of a thread in this object. Safe in a stub that saved no vector registers. Each
+/// object's own, as all that stubs call: another's copy would look at its own variables.
+FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
+    __attribute__((noinline)) inline thread_state*
+    claim_thread() noexcept {
     const int saved = errno;
     // The state exists: a stub runs only where an ops was registered, and that made it.
     process_state* const shared = shared_state();
@@ -31,9 +33,10 @@ claim_thread() noexcept {
 /// What a stub calls on a thread that has no slot yet: claims one, then runs the stub's own C++ side. A function of its
 /// own, so that the others need no frame. Without a slot nothing is called.
 template <class Context>
-FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((noinline)) void claim_and_call(
-    unsigned long ip, unsigned long parent_ip, Context context, ftrace_regs& regs,
-    void (*callee)(unsigned long, unsigned long, Context, ftrace_regs&) noexcept) noexcept {
+FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((noinline)) void
+claim_and_call(unsigned long ip, unsigned long parent_ip, Context context, ftrace_regs& regs,
+               void (*callee)(unsigned long, unsigned long, Context,
+                              ftrace_regs&) noexcept) noexcept {
     if (claim_thread() != nullptr) callee(ip, parent_ip, context, regs);
 }
 

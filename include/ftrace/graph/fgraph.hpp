@@ -13,6 +13,7 @@
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
 #include <ftrace/ops/registry.hpp>
+#include <ftrace/sites/pin.hpp>
 #include <string>
 #include <utility>
 
@@ -21,12 +22,10 @@ namespace detail {
 
 /// Forgets a ticket, and waits until no return callback runs for it. Calls that were hooked with it
 /// return as before, untold.
-FTRACE_NOTRACE inline void withdraw_ticket(std::uint32_t ticket) {
-    process_state* const process = shared_state();
+FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint32_t ticket) {
     graph_state* const state = shared_graph();
-    if (process == nullptr || state == nullptr) return;
-    lock_guard guard(process->lock);
-    if (state->table.remove(ticket)) synchronize_callbacks(*process);
+    if (ticket != 0 && state != nullptr && state->table.remove(ticket))
+        synchronize_callbacks(registry.shared());
 }
 
 }  // namespace detail
@@ -53,8 +52,10 @@ public:
     /// another thread or will run, and its memory may go. Calls that are still hooked return to
     /// their callers as ever. Errors: as registration::unregister().
     FTRACE_NOTRACE result<void> unregister() {
-        auto done = entries_.unregister();
-        if (ticket_ != 0) detail::withdraw_ticket(std::exchange(ticket_, 0));
+        detail::locked_registry registry(true);
+        if (!registry) return registry.failure();
+        auto done = detail::registration_access::unregister(registry, entries_);
+        detail::withdraw_ticket(registry, std::exchange(ticket_, 0));
         return done;
     }
 
@@ -76,17 +77,17 @@ private:
 /// return addresses must not be replaced (hardware shadow stacks) or no code be made. (Kernel:
 /// register_ftrace_graph.)
 FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_ops& gops) {
-    detail::process_state* const process = detail::process();
-    if (process == nullptr)
-        return error{errc::version_mismatch,
-                     "another object of this process brought a version of this library that keeps "
-                     "its state otherwise: build all with one"};
-    detail::lock_guard guard(process->lock);
+    const std::uintptr_t stub =
+        arch::return_stub_for<detail::graph_return>(arch::widest_vector_register());
+    // Before the lock: it asks the dynamic linker (see locked_registry).
+    if (detail::process() != nullptr && detail::shared_graph() == nullptr)
+        detail::pin_object(reinterpret_cast<const void*>(stub));
+    detail::locked_registry registry;
+    if (!registry) return registry.failure();
     if (gops.ops.registered())
         return error{errc::already_registered,
                      "this fgraph_ops is registered already: unregister it first"};
-    auto state = detail::graph(
-        *process, arch::return_stub_for<detail::graph_return>(arch::widest_vector_register()));
+    auto state = detail::graph(registry.shared(), stub);
     if (!state) return std::move(state).error();
     const std::uint32_t ticket = state.value()->table.add(gops);
     if (ticket == 0)
@@ -94,17 +95,19 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
                      "16 fgraph_ops are registered, and there is room for no more: "
                      "unregister one"};
     detail::graph_access::ticket(gops) = ticket;
-    auto entries = register_ftrace_function(gops.ops);
+    auto entries = detail::register_locked(registry, gops.ops);
     if (!entries) {
-        detail::withdraw_ticket(ticket);
+        detail::withdraw_ticket(registry, ticket);
         return std::move(entries).error();
     }
     return graph_registration(std::move(entries).value(), ticket);
 }
 
 FTRACE_NOTRACE inline fgraph_ops::~fgraph_ops() {
+    if (ticket_ == 0) return;
     if (ops.registered()) (void)unregister_ftrace_function(ops);
-    if (ticket_ != 0) detail::withdraw_ticket(ticket_);
+    detail::locked_registry registry(true);
+    if (registry) detail::withdraw_ticket(registry, ticket_);
 }
 
 /// What exit hooks could not do, since the first one was registered, on all threads.

@@ -10,7 +10,6 @@
 #include <ftrace/graph/graph_table.hpp>
 #include <ftrace/graph/region_pool.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
-#include <ftrace/sites/pin.hpp>
 #include <new>
 #include <utility>
 
@@ -42,7 +41,7 @@ struct graph_state {
 FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
 
 /// The state, if any fgraph_ops was ever registered in this process.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline graph_state* shared_graph() noexcept {
+[[nodiscard]] FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION inline graph_state* shared_graph() noexcept {
     graph_state* state = __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
     if (__builtin_expect(state != nullptr, 1)) return state;
     process_state* const process = shared_state();
@@ -53,7 +52,8 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
     return state;
 }
 
-/// The state, made at first use; `stub` is what trampolines will call. Under the process's lock.
+/// The state, made at first use; `stub` is what trampolines will call, in an object that stays loaded.
+/// Under the process's lock.
 FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::uintptr_t stub) {
     if (graph_state* const state = shared_graph()) return state;
     if (arch::has_hardware_shadow_stack())
@@ -67,7 +67,6 @@ FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::ui
         delete state;
         return std::move(made).error();
     }
-    pin_object(reinterpret_cast<const void*>(stub));
     __atomic_store_n(&graph_home(process), static_cast<void*>(state), __ATOMIC_RELEASE);
     return shared_graph();
 }

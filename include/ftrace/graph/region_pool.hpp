@@ -78,10 +78,9 @@ public:
     /// threads, or no memory.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* of(thread_state& thread,
                                                              std::uintptr_t slot) noexcept {
-        const thread_identity identity{thread.generation, thread.tid};
         auto* stack = static_cast<shadow_stack*>(thread.graph);
         if (__builtin_expect(contains(reinterpret_cast<std::uintptr_t>(stack)) &&
-                                 stack->belongs_to(&thread, identity),
+                                 stack->belongs_to(&thread, thread.generation),
                              1))
             return stack;
         // Something else: the last slot of the thread pool, see graph_home().
@@ -90,7 +89,7 @@ public:
         stack = open();
         errno = saved;
         thread.graph = stack;
-        if (stack != nullptr) stack->hand_over(stub_, &thread, identity, stack_of(slot));
+        if (stack != nullptr) stack->hand_over(stub_, &thread, thread.generation, stack_of(slot));
         return stack;
     }
 

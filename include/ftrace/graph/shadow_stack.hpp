@@ -58,11 +58,11 @@ public:
         return *reinterpret_cast<shadow_stack*>(region::region_of(code) + region::code_size);
     }
 
-    /// Passes the stack to another thread, whose slot and identity these are. The thread before
+    /// Passes the stack to another thread, whose slot and generation of it these are. The thread before
     /// is gone, and with it the frames on its own stack. Those on other stacks may belong to fibers
     /// that go on elsewhere: they stay until they return.
     FTRACE_NO_INSTRUMENTATION void hand_over(std::uintptr_t stub, const void* owner,
-                                             thread_identity identity, stack_range stack) noexcept {
+                                             std::uint64_t generation, stack_range stack) noexcept {
         std::uint32_t used = first;
         for (std::uint32_t i = first; i < header_.used; ++i) {
             const std::uintptr_t slot = frames_[i].slot;
@@ -71,12 +71,11 @@ public:
             else
                 used = i + 1;
         }
-        header_ = {stub, owner, identity, stack, first, used, header_.overruns, header_.lost};
+        header_ = {stub, owner, generation, stack, first, used, header_.overruns, header_.lost};
     }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool belongs_to(
-        const void* owner, thread_identity identity) const noexcept {
-        return header_.owner == owner && header_.identity.generation == identity.generation &&
-               header_.identity.tid == identity.tid;
+        const void* owner, std::uint64_t generation) const noexcept {
+        return header_.owner == owner && header_.generation == generation;
     }
 
     /// Prepares the hook of a call whose return address lies at `slot` and is truly `ret`; forgets
@@ -146,7 +145,7 @@ private:
     struct header {
         std::uintptr_t stub;  ///< first, since trampolines call it
         const void* owner;
-        thread_identity identity;
+        std::uint64_t generation;  ///< of the owner, which rises when another thread takes it
         stack_range stack;
         std::uint32_t top;   ///< above it, frames are free unless handlers switched stacks
         std::uint32_t used;  ///< above it, frames were never used

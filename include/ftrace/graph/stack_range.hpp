@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <sys/syscall.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -18,12 +17,6 @@ struct stack_range {
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t address) const noexcept {
         return address - begin < end - begin;
     }
-};
-
-/// Tells a thread from a later one with the same slot in the thread pool: either alone may repeat.
-struct thread_identity {
-    std::uint64_t generation;
-    pid_t tid;
 };
 
 /// Whether an address can be read: the kernel copies the mask before it looks at the operation,

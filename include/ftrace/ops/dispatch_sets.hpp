@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/hash_index.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/dispatch.hpp>
+#include <ftrace/ops/ops_state.hpp>
 #include <ftrace/ops/site_table.hpp>
 #include <ftrace/ops/static_set.hpp>
 #include <ftrace/ops/stubs.hpp>
@@ -31,18 +33,18 @@ struct dispatch_set {
     save_policy policy = ARGS;
     const stub_table* stubs = nullptr;
     const void* context = nullptr;  ///< what a veneer pushes
-    ftrace_ops** entries =
-        nullptr;  ///< what `context` leads to: one entry for each member, or for each
-    std::size_t entry_count = 0;  ///< ops of the compile-time registry
-    bool enter_directly =
-        false;  ///< the stub's own context is this set's: no veneer where a call reaches
+    /// What `context` leads to: one entry for each member, or for each ops of the compile-time
+    /// registry.
+    ftrace_ops** entries = nullptr;
+    std::size_t entry_count = 0;
+    /// The stub's own context is this set's: no veneer where a call reaches.
+    bool enter_directly = false;
 };
 
 class dispatch_sets {
 public:
-    /// `lists`: the stubs of the object whose code stays loaded.
-    FTRACE_NOTRACE explicit dispatch_sets(const stub_table* const (&lists)[3])
-        : lists_{lists[0], lists[1], lists[2]} {
+    /// `lists`: of the object whose code stays loaded.
+    FTRACE_NOTRACE explicit dispatch_sets(const list_stubs& lists) : lists_(lists) {
         sets_.push_back(new dispatch_set);  // set 0: no ops
     }
 
@@ -76,19 +78,24 @@ public:
 
     /// Clears every entry that leads to `op`: threads that are on their way with an old list skip
     /// it. No site may have a set with it any more.
-    FTRACE_NOTRACE void retire(const ftrace_ops& op) noexcept {
-        for (dispatch_set* set : sets_) {
+    FTRACE_NOTRACE void retire(ftrace_ops& op) {
+        for (const set_index i : state_of(op).sets) {
+            dispatch_set& set = *at(i);
             bool member = false;
-            for (std::size_t i = 0; i < set->entry_count; ++i) {
-                if (set->entries[i] != &op) continue;
+            for (std::size_t e = 0; e < set.entry_count; ++e) {
+                if (set.entries[e] != &op) continue;
                 member = true;
-                __atomic_store_n(&set->entries[i], static_cast<ftrace_ops*>(nullptr),
+                __atomic_store_n(&set.entries[e], static_cast<ftrace_ops*>(nullptr),
                                  __ATOMIC_RELEASE);
             }
             // The slot may be unloaded with the ops' object after this: such a set does not come
             // back.
-            if (member && set->enter_directly) *set = dispatch_set{};
+            if (member && set.enter_directly) {
+                set = dispatch_set{};
+                free_.push_back(i);
+            }
         }
+        state_of(op).sets.clear();
     }
 
     /// Where a site in [begin, end) has to call for this set. `width`: a width_index.
@@ -107,14 +114,15 @@ private:
         return sets_[set];
     }
 
-    /// Whether all members belong to one compile-time registry, in the order it calls them.
+    /// Whether all members belong to one compile-time registry, in the order it calls them; two
+    /// registries of the same type share their stubs, but not their members.
     [[nodiscard]] FTRACE_NOTRACE static const static_set* common_registry(
         const std::vector<ftrace_ops*>& members) {
         const static_set* const common = ops_access::set(*members[0]);
         if (common == nullptr) return nullptr;
         for (std::size_t i = 1; i < members.size(); ++i)
             if (ops_access::set(*members[i]) != common ||
-                ops_access::set_index(*members[i]) < ops_access::set_index(*members[i - 1]))
+                ops_access::set_index(*members[i]) <= ops_access::set_index(*members[i - 1]))
                 return nullptr;
         return common;
     }
@@ -132,25 +140,39 @@ private:
 
         wanted.stubs = wanted.own != nullptr        ? wanted.own->stubs
                        : wanted.compiled != nullptr ? wanted.compiled->stubs[wanted.policy]
-                                                    : lists_[wanted.policy];
+                                                    : lists_.by_policy[wanted.policy];
         wanted.entry_count = wanted.compiled != nullptr ? wanted.compiled->size : members.size();
 
-        for (set_index i = 1; i < sets_.size(); ++i) {
-            dispatch_set& set = *at(i);
-            if (set.members == members && set.own == wanted.own &&
-                set.compiled == wanted.compiled && set.stubs == wanted.stubs &&
-                set.entry_count == wanted.entry_count && usable_again(set)) {
-                arm(set);
-                return i;
-            }
+        std::uint64_t hash = 0;
+        for (const ftrace_ops* member : members)
+            hash = hash_with(hash, reinterpret_cast<std::uintptr_t>(member));
+        const set_index known = known_.find(hash, [&](set_index i) FTRACE_NOTRACE {
+            const dispatch_set& set = *at(i);
+            return set.members == members && set.own == wanted.own &&
+                   set.compiled == wanted.compiled && set.stubs == wanted.stubs &&
+                   set.entry_count == wanted.entry_count && usable_again(set);
+        });
+        if (known != hash_index::none) {
+            arm(known);
+            return known;
         }
         wanted.members = members;
         if (auto made = make(wanted); !made) return std::move(made).error();
-        arm(wanted);
-        for (set_index i = 1; i < sets_.size(); ++i)
-            if (at(i)->members.empty()) return *at(i) = std::move(wanted), i;
-        sets_.push_back(new dispatch_set(std::move(wanted)));
-        return static_cast<set_index>(sets_.size() - 1);
+        const set_index index = add(std::move(wanted));
+        known_.insert(hash, index);
+        arm(index);
+        return index;
+    }
+
+    FTRACE_NOTRACE set_index add(dispatch_set&& set) {
+        if (free_.empty()) {
+            sets_.push_back(new dispatch_set(std::move(set)));
+            return static_cast<set_index>(sets_.size() - 1);
+        }
+        const set_index index = free_.back();
+        free_.pop_back();
+        *at(index) = std::move(set);
+        return index;
     }
 
     /// Whether the ops can have the slot of its type's own stubs, or has it.
@@ -187,17 +209,23 @@ private:
     }
 
     /// release: pairs with load_entry(); who finds the ops finds it complete.
-    FTRACE_NOTRACE static void arm(dispatch_set& set) noexcept {
+    FTRACE_NOTRACE void arm(set_index index) {
+        dispatch_set& set = *at(index);
         for (std::size_t i = 0; i < set.members.size(); ++i) {
-            const std::size_t at =
-                set.compiled != nullptr ? ops_access::set_index(*set.members[i]) : i;
-            sanitizer_release(set.members[i]);
-            __atomic_store_n(&set.entries[at], set.members[i], __ATOMIC_RELEASE);
+            ftrace_ops& member = *set.members[i];
+            ftrace_ops*& entry =
+                set.entries[set.compiled != nullptr ? ops_access::set_index(member) : i];
+            if (entry == &member) continue;
+            state_of(member).sets.push_back(index);
+            sanitizer_release(&member);
+            __atomic_store_n(&entry, &member, __ATOMIC_RELEASE);
         }
     }
 
-    const stub_table* lists_[3];       // by save_policy
+    const list_stubs& lists_;
     std::vector<dispatch_set*> sets_;  // never freed, as the process state
+    std::vector<set_index> free_;
+    hash_index known_;  // sets by their members
     veneer_pool veneers_;
 };
 

@@ -36,9 +36,20 @@ FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_
     return detached;
 }
 
+/// Tells the object whose stubs will call the ops where the process's state is: it may be another one
+/// than that which registers it.
+FTRACE_NOTRACE inline void introduce(ftrace_ops& op, process_state& process) noexcept {
+    if (const own_stubs* const own = ops_access::own(op))
+        __atomic_store_n(own->home, &process, __ATOMIC_RELEASE);
+    if (const static_set* const set = ops_access::set(op))
+        __atomic_store_n(set->home, &process, __ATOMIC_RELEASE);
+}
+
 FTRACE_NOTRACE inline error not_registered() {
     return {errc::not_registered, "this ops is not registered (any more): nothing to unregister"};
 }
+
+struct registration_access;
 
 }  // namespace detail
 
@@ -68,38 +79,51 @@ public:
     FTRACE_NOTRACE result<void> unregister() {
         detail::locked_registry registry(true);
         if (!registry) return registry.failure();
-        ftrace_ops* const op = std::exchange(op_, nullptr);
-        for (const detail::registered_ops& known : registry->ops)
-            if (op != nullptr && known.registration == number_)
-                return detail::unregister(registry, *op);
-        return detail::not_registered();
+        return unregister(registry);
     }
 
+    /// Whether this is to be unregistered. Still true after unregister_ftrace_function(op), which
+    /// knows of no handles.
     [[nodiscard]] FTRACE_NOTRACE bool registered() const noexcept { return op_ != nullptr; }
     FTRACE_NOTRACE explicit operator bool() const noexcept { return registered(); }
 
 private:
     FTRACE_NOTRACE registration(ftrace_ops& op, std::uint64_t number) noexcept
         : op_(&op), number_(number) {}
-    friend result<registration> register_ftrace_function(ftrace_ops& op);
+    FTRACE_NOTRACE result<void> unregister(detail::locked_registry& registry) {
+        ftrace_ops* const op = std::exchange(op_, nullptr);
+        for (const detail::registered_ops& known : registry->ops)
+            if (op != nullptr && known.registration == number_)
+                return detail::unregister(registry, *op);
+        return detail::not_registered();
+    }
+    friend struct detail::registration_access;
 
     ftrace_ops* op_ = nullptr;
     std::uint64_t number_ = 0;
 };
 
-/// Starts calling the ops' callback for the functions of its filter, or for all. Callbacks may
-/// start before this returns; when it returns, every thread runs the new text. Several ops on a
-/// function are called in the order of their registration. Errors: already_registered;
-/// invalid_argument (flags); ip_modify_conflict, naming the other ops; no_match, if there is
-/// nothing to trace; permission_denied, with its cause; unexpected_bytes. With an error nothing was
-/// changed. (Kernel: register_ftrace_function.)
-FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
-    detail::locked_registry registry;
-    if (!registry) return registry.failure();
-    detail::ops_state& state = detail::state_of(op);
+namespace detail {
+
+/// What a caller that has locked the registry may do with registrations.
+struct registration_access {
+    FTRACE_NOTRACE static registration make(ftrace_ops& op, std::uint64_t number) noexcept {
+        return registration(op, number);
+    }
+    FTRACE_NOTRACE static result<void> unregister(locked_registry& registry, registration& handle) {
+        return handle.unregister(registry);
+    }
+};
+
+/// register_ftrace_function(), under the lock.
+FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& registry,
+                                                           ftrace_ops& op) {
+    if (ops_access::func(op) == nullptr)
+        return error{errc::invalid_argument, "this ops has no callback: its pointer is null"};
+    ops_state& state = state_of(op);
     if (state.registration != 0)
         return error{errc::already_registered,
-                     detail::name_of(op) + " is registered already: unregister it first"};
+                     name_of(op) + " is registered already: unregister it first"};
     if ((op.flags() & FTRACE_OPS_FL_IPMODIFY) != 0 && !state.filtered)
         return error{errc::invalid_argument,
                      "an IPMODIFY ops needs a filter: it cannot be on all functions"};
@@ -107,22 +131,39 @@ FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& 
         return error{
             errc::busy,
             "tracing is switched off, and a PERMANENT ops cannot be: call set_enabled(true) first"};
-    const detail::site_list wanted = detail::wanted_sites(
-        *registry, {state.filtered, detail::site_list(state.filter)}, state.notrace);
-    if (registry->sites.size() == 0) return detail::no_site_at_all();
+    const site_list wanted =
+        wanted_sites(*registry, {state.filtered, site_list(state.filter)}, state.notrace);
+    if (registry->sites.size() == 0) return no_site_at_all();
     if (wanted.empty())
         return error{errc::no_match,
-                     "the filters of " + detail::name_of(op) + " leave no function to trace"};
+                     "the filters of " + name_of(op) + " leave no function to trace"};
 
+    introduce(op, registry.shared());
     const std::uint64_t number = ++registry->registrations;
     state.registration = number;
-    if (auto attached = detail::attach(registry.shared(), *registry, op, wanted); !attached) {
+    if (auto attached = attach(registry.shared(), *registry, op, wanted); !attached) {
         state.registration = 0;
         registry->sets.retire(op);
+        // A thread may have met a site that was changed and changed back.
+        synchronize_callbacks(registry.shared());
         return std::move(attached).error();
     }
     registry->ops.push_back({&op, number});
-    return registration(op, number);
+    return registration_access::make(op, number);
+}
+
+}  // namespace detail
+
+/// Starts calling the ops' callback for the functions of its filter, or for all. Callbacks may
+/// start before this returns; when it returns, every thread runs the new text. Several ops on a
+/// function are called in the order of their registration. Errors: already_registered;
+/// invalid_argument (flags, or no callback); ip_modify_conflict, naming the other ops; no_match, if there is
+/// nothing to trace; permission_denied, with its cause; unexpected_bytes. With an error nothing was
+/// changed. (Kernel: register_ftrace_function.)
+FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
+    detail::locked_registry registry;
+    if (!registry) return registry.failure();
+    return detail::register_locked(registry, op);
 }
 
 /// Stops calling the ops' callback: as registration::unregister(). (Kernel:

@@ -4,11 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/fork.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/ops/dispatch_sets.hpp>
 #include <ftrace/ops/ftrace_ops.hpp>
+#include <ftrace/ops/ops_state.hpp>
 #include <ftrace/ops/site_table.hpp>
 #include <ftrace/ops/stubs.hpp>
 #include <ftrace/patch/text_state.hpp>
@@ -20,23 +22,6 @@
 
 namespace ftrace::inline v0::detail {
 
-/// Sites, sorted by index.
-using site_list = std::vector<site_index>;
-
-/// What the library keeps for one ops.
-struct ops_state {
-    FTRACE_NOTRACE ops_state() = default;
-    FTRACE_NOTRACE ~ops_state() = default;
-    ops_state(const ops_state&) = delete;
-    ops_state& operator=(const ops_state&) = delete;
-
-    std::uint64_t registration = 0;  ///< the number of its registration; 0: not registered
-    bool filtered = false;           ///< `filter` counts; else all functions
-    site_list filter;
-    site_list notrace;
-    site_list attached;  ///< where it is now
-};
-
 /// One registered ops, known by number even after its memory went.
 struct registered_ops {
     ftrace_ops* op;
@@ -44,21 +29,23 @@ struct registered_ops {
 };
 
 struct registry_state {
-    FTRACE_NOTRACE registry_state()
-        : sets({&list_stubs(ARGS), &list_stubs(SAVE_REGS), &list_stubs(ARGS_INTEGER)}) {}
+    /// Its lists are walked by stubs of the object that makes it.
+    FTRACE_NOTRACE explicit registry_state(process_state& process) : sets(own_list_stubs) {
+        __atomic_store_n(own_list_stubs.home, &process, __ATOMIC_RELEASE);
+    }
+    FTRACE_NOTRACE ~registry_state() = default;
+    registry_state(const registry_state&) = delete;
+    registry_state& operator=(const registry_state&) = delete;
 
     site_table sites;
     dispatch_sets sets;
     std::vector<registered_ops> ops;  ///< in the order of their registration
     std::uint64_t registrations = 0;
-    bool enabled =
-        true;  ///< false: all sites are nops, whatever is registered (the kernel's ftrace_enabled)
-    bool disabled = false;  ///< text could not be restored: no further change is made (the kernel's
-                            ///< ftrace_kill)
+    /// false: all sites are nops, whatever is registered (the kernel's ftrace_enabled).
+    bool enabled = true;
+    /// Text could not be restored: no further change is made (the kernel's ftrace_kill).
+    bool disabled = false;
 };
-
-/// The order of save_policy's values, which index list stubs.
-static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
 
 FTRACE_NOTRACE inline error switched_off() {
     return {errc::disabled,
@@ -89,9 +76,11 @@ public:
         use_dynamic_linker();
         guard_.emplace(process_->lock);
         section_.emplace();
-        if (process_->registry == nullptr)
-            __atomic_store_n(&process_->registry, new (std::nothrow) registry_state,
+        if (process_->registry == nullptr) {
+            __atomic_store_n(&process_->registry, new (std::nothrow) registry_state(*process_),
                              __ATOMIC_RELEASE);
+            follow_forks();
+        }
         state_ = process_->registry;
         if (state_ == nullptr)
             failure_ = error{errc::out_of_memory, "no memory for the registry of sites"};
@@ -129,13 +118,6 @@ private:
     std::optional<lock_guard> guard_;
     std::optional<internal_section> section_;
 };
-
-/// The state of an ops, made at first use.
-[[nodiscard]] FTRACE_NOTRACE inline ops_state& state_of(ftrace_ops& op) {
-    ops_state*& state = ops_access::state(op);
-    if (state == nullptr) state = new ops_state;
-    return *state;
-}
 
 /// "the ops of on_parse(...)", by its callback.
 [[nodiscard]] FTRACE_NOTRACE inline std::string name_of(const ftrace_ops& op) {

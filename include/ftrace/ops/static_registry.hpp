@@ -92,7 +92,8 @@ template <save_policy Policy, class... Ops>
 template <class... Ops>
 inline constexpr static_set static_set_of{
     sizeof...(Ops),
-    {set_stubs<ARGS, Ops...>(), set_stubs<SAVE_REGS, Ops...>(), set_stubs<ARGS_INTEGER, Ops...>()}};
+    {set_stubs<ARGS, Ops...>(), set_stubs<SAVE_REGS, Ops...>(), set_stubs<ARGS_INTEGER, Ops...>()},
+    &process_slot};
 
 /// A member, told apart from another of the same type by its place.
 template <std::size_t Index, class Ops>

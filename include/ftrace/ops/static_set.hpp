@@ -12,6 +12,7 @@ namespace ftrace::inline v0::detail {
 struct static_set {
     std::size_t size;
     const stub_table* stubs[3];  ///< by save_policy
+    process_state** home;        ///< their object looks here for the process's state
 };
 
 }  // namespace ftrace::inline v0::detail

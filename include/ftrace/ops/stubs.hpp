@@ -31,6 +31,7 @@ inline constexpr stub_table stubs_of = make_stubs<Owner, Policy>();
 struct own_stubs {
     const stub_table* stubs;
     ftrace_ops** slot;
+    process_state** home;  ///< the stubs' object looks here for the process's state
     std::uintptr_t (
         *callback)() noexcept;  ///< the address of the callback, for messages; 0: a lambda
 };
@@ -74,7 +75,7 @@ struct FTRACE_LOCAL own_stub<Callback, ARGS_INTEGER, Flags> {
 
 template <auto Callback, save_policy Policy, unsigned Flags>
 inline constexpr own_stubs own_stubs_of{&stubs_of<own_stub<Callback, Policy, Flags>, Policy>,
-                                        &own_stub<Callback, Policy, Flags>::slot,
+                                        &own_stub<Callback, Policy, Flags>::slot, &process_slot,
                                         &callback_address<Callback>};
 
 /// Lists have no context of their own: their stubs are entered through veneers only.
@@ -101,12 +102,18 @@ struct FTRACE_LOCAL integer_list_stub {
     }
 };
 
-/// The stubs for lists whose most demanding ops has this policy.
-[[nodiscard]] FTRACE_NOTRACE inline const stub_table& list_stubs(save_policy policy) noexcept {
-    return policy == SAVE_REGS      ? stubs_of<list_stub, SAVE_REGS>
-           : policy == ARGS_INTEGER ? stubs_of<integer_list_stub, ARGS_INTEGER>
-                                    : stubs_of<list_stub, ARGS>;
-}
+/// The stubs for lists, of one object.
+struct list_stubs {
+    const stub_table* by_policy[3];
+    process_state** home;
+};
+static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
+
+/// This object's.
+FTRACE_LOCAL inline constexpr list_stubs own_list_stubs{
+    {&stubs_of<list_stub, ARGS>, &stubs_of<list_stub, SAVE_REGS>,
+     &stubs_of<integer_list_stub, ARGS_INTEGER>},
+    &process_slot};
 
 /// What a list needs to save so that no callback gets less than it asked for.
 [[nodiscard]] FTRACE_NOTRACE constexpr save_policy stronger(save_policy a, save_policy b) noexcept {

@@ -8,6 +8,7 @@
 #include <ftrace/arch/veneer.hpp>
 #include <ftrace/arch/veneer_unwind.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/hash_index.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/unwinders.hpp>
@@ -33,15 +34,21 @@ public:
     /// become executable.
     FTRACE_NOTRACE result<std::uintptr_t> get(std::uintptr_t begin, std::uintptr_t end,
                                               const void* context, const void* target) {
-        for (page& candidate : pages_)
-            if (reaches(candidate.code, begin, end))
-                for (std::size_t i = 0; i < candidate.used; ++i)
-                    if (candidate.data()[i].context == context &&
-                        candidate.data()[i].target == target)
-                        return candidate.entry(i);
-        for (page& candidate : pages_)
-            if (reaches(candidate.code, begin, end) && candidate.used < arch::veneers_per_page)
-                return add(candidate, context, target);
+        const std::uint64_t hash = hash_with(reinterpret_cast<std::uintptr_t>(context),
+                                             reinterpret_cast<std::uintptr_t>(target));
+        const std::uint32_t known = known_.find(hash, [&](std::uint32_t veneer) FTRACE_NOTRACE {
+            const page& where = pages_[veneer / arch::veneers_per_page];
+            const arch::veneer_data& data = where.data()[veneer % arch::veneers_per_page];
+            return data.context == context && data.target == target &&
+                   reaches(where.code, begin, end);
+        });
+        if (known != hash_index::none)
+            return pages_[known / arch::veneers_per_page].entry(known % arch::veneers_per_page);
+        // The pages made last are those with room.
+        for (std::size_t i = pages_.size(); i > 0; --i)
+            if (pages_[i - 1].used < arch::veneers_per_page &&
+                reaches(pages_[i - 1].code, begin, end))
+                return add(i - 1, hash, context, target);
         const std::uintptr_t code = map_near(begin, end);
         if (code == 0)
             return error{
@@ -58,7 +65,7 @@ public:
             return std::move(executable).error();
         }
         pages_.push_back({code, 0, tell_unwinders(code)});
-        return add(pages_.back(), context, target);
+        return add(pages_.size() - 1, hash, context, target);
     }
 
 private:
@@ -91,8 +98,11 @@ private:
 
     /// Nobody calls the entry before its site is written, and that is ordered by
     /// synchronize_cores().
-    FTRACE_NOTRACE static std::uintptr_t add(page& where, const void* context,
-                                             const void* target) noexcept {
+    FTRACE_NOTRACE std::uintptr_t add(std::size_t page_number, std::uint64_t hash,
+                                      const void* context, const void* target) {
+        page& where = pages_[page_number];
+        known_.insert(
+            hash, static_cast<std::uint32_t>(page_number * arch::veneers_per_page + where.used));
         where.data()[where.used] = {context, target};
         return where.entry(where.used++);
     }
@@ -132,6 +142,7 @@ private:
     }
 
     std::vector<page> pages_;
+    hash_index known_;  // veneers by context and target, counted through all pages
 };
 
 }  // namespace ftrace::inline v0::detail

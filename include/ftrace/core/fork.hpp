@@ -1,0 +1,44 @@
+// What fork() takes over: it copies one thread of the process, and the memory of all.
+#pragma once
+
+#include <pthread.h>
+
+#include <ftrace/core/config.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/thread_state.hpp>
+
+namespace ftrace::inline v0::detail {
+
+/// Whether the thread took the process's lock before its fork().
+FTRACE_LOCAL inline constinit thread_local bool fork_holds_lock
+    __attribute__((tls_model("initial-exec"))) = false;
+
+/// No change of text, filters or lists is half done in the child. From inside a callback the lock is
+/// not taken: who holds it may be waiting for that callback.
+FTRACE_LOCAL FTRACE_NOTRACE inline void before_fork() noexcept {
+    process_state* const shared = shared_state();
+    const thread_state* const mine = this_thread();
+    if (mine == nullptr || in_section(*mine)) return;
+    shared->lock.lock();
+    fork_holds_lock = true;
+}
+FTRACE_LOCAL FTRACE_NOTRACE inline void after_fork_in_parent() noexcept {
+    if (!fork_holds_lock) return;
+    fork_holds_lock = false;
+    shared_state()->lock.unlock();
+}
+/// The thread has another number here, by which others tell whether it lives.
+FTRACE_LOCAL FTRACE_NOTRACE inline void after_fork_in_child() noexcept {
+    process_state* const shared = shared_state();
+    shared->threads.keep_only(current_thread);
+    if (!fork_holds_lock) return;
+    fork_holds_lock = false;
+    shared->lock.unlock_in_child();
+}
+
+/// Once for the process, from an object that stays loaded, when it has met the process's state.
+FTRACE_NOTRACE inline void follow_forks() noexcept {
+    ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+}  // namespace ftrace::inline v0::detail
