@@ -108,6 +108,60 @@ TEST_CASE("result: values that only move, each destroyed once", "[core][result]"
     CHECK(*owned == 7);
 }
 
+TEST_CASE("result: chains of calls stop at the first error", "[core][result]") {
+    CHECK(half(8).and_then(half).and_then(half) == 1);
+    const auto odd = half(6).and_then(half).transform([](int x) { return x + 1; });
+    CHECK(odd.error().message == "odd: 3");
+    CHECK(half(6).transform([](int x) { return std::to_string(x); }) == "3");
+    int seen = 0;
+    const result<void> noted = half(6).transform([&seen](int x) { seen = x; });
+    CHECK(noted);
+    CHECK(seen == 3);
+
+    const auto again = [](error e) -> result<int> { return static_cast<int>(e.address); };
+    CHECK(half(6).or_else(again) == 3);
+    CHECK(half(3).or_else(again) == 16);
+    const auto explained = [](error e) { return error{e.code, "cannot: " + e.message}; };
+    CHECK(half(6).transform_error(explained) == 3);
+    CHECK(half(3).transform_error(explained).error().message == "cannot: odd: 3");
+    CHECK(half(3).error_or(error{errc::busy, ""}).code == errc::invalid_argument);
+    CHECK(half(6).error_or(error{errc::busy, ""}).code == errc::busy);
+}
+
+TEST_CASE("result: values are put in, exchanged and compared", "[core][result]") {
+    result<int> a = half(3), b = half(8);
+    CHECK_FALSE(a == 4);
+    CHECK(b == 4);
+    swap(a, b);
+    CHECK(a == 4);
+    CHECK(b.error().message == "odd: 3");
+    b.swap(a);
+    CHECK(a.emplace(7) == 7);
+    CHECK(a == 7);
+    CHECK(b == 4);
+}
+
+TEST_CASE("result<void>: the same chains", "[core][result]") {
+    int calls = 0;
+    const auto next = [&calls]() -> result<void> { return ++calls, refuse(calls == 2); };
+    *refuse(false);
+    CHECK(refuse(false).and_then(next));
+    CHECK(refuse(false).and_then(next).and_then(next).error().code == errc::busy);
+    CHECK(calls == 2);
+    CHECK(refuse(false).transform([] { return 5; }) == 5);
+    CHECK(refuse(true).or_else([](error) { return result<void>(); }));
+    CHECK(refuse(true)
+              .transform_error([](error e) { return error{errc::disabled, e.message}; })
+              .error()
+              .code == errc::disabled);
+    CHECK(refuse(true).error_or(error{}).code == errc::busy);
+    result<void> done = refuse(true), other;
+    done.swap(other);
+    CHECK(done);
+    other.emplace();
+    CHECK(other);
+}
+
 TEST_CASE("result: value() of an error prints its message and aborts", "[core][result]") {
     int pipes[2];
     REQUIRE(::pipe(pipes) == 0);

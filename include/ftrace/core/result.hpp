@@ -10,6 +10,10 @@
 #include <utility>
 
 namespace ftrace::inline v0 {
+
+template <typename T>
+class result;
+
 namespace detail {
 
 /// value() of a result that holds an error: std::expected would throw; this library never does.
@@ -67,6 +71,57 @@ public:
     /// The error; only where has_value() is false.
     [[nodiscard]] FTRACE_NOTRACE const ftrace::error& error() const& noexcept { return error_; }
     [[nodiscard]] FTRACE_NOTRACE ftrace::error&& error() && noexcept { return std::move(error_); }
+    [[nodiscard]] FTRACE_NOTRACE ftrace::error error_or(ftrace::error other) const& {
+        return has_value_ ? std::move(other) : error_;
+    }
+
+    /// `next(value)`, which is another result, or this error.
+    template <typename Next>
+    FTRACE_NOTRACE auto and_then(Next&& next) && -> std::invoke_result_t<Next, T&&> {
+        if (!has_value_) return std::move(error_);
+        return std::forward<Next>(next)(std::move(value_));
+    }
+    /// A result of `change(value)`, or of this error.
+    template <typename Change>
+    FTRACE_NOTRACE auto transform(
+        Change&& change) && -> result<std::remove_cv_t<std::invoke_result_t<Change, T&&>>> {
+        if (!has_value_) return std::move(error_);
+        if constexpr (std::is_void_v<std::invoke_result_t<Change, T&&>>)
+            return std::forward<Change>(change)(std::move(value_)),
+                   result<std::invoke_result_t<Change, T&&>>();
+        else
+            return std::forward<Change>(change)(std::move(value_));
+    }
+    /// This value, or `instead(error)`, which is a result of the same type.
+    template <typename Instead>
+    FTRACE_NOTRACE result or_else(Instead&& instead) && {
+        if (has_value_) return std::move(*this);
+        return std::forward<Instead>(instead)(std::move(error_));
+    }
+    /// This value, or the error that `change(error)` makes of it.
+    template <typename Change>
+    FTRACE_NOTRACE result transform_error(Change&& change) && {
+        if (has_value_) return std::move(*this);
+        return result(ftrace::error(std::forward<Change>(change)(std::move(error_))));
+    }
+
+    template <typename... Args>
+    FTRACE_NOTRACE T& emplace(Args&&... args) noexcept {
+        clear();
+        ::new (static_cast<void*>(&value_)) T(std::forward<Args>(args)...);
+        has_value_ = true;
+        return value_;
+    }
+    FTRACE_NOTRACE void swap(result& other) noexcept {
+        result mine(std::move(*this));
+        *this = std::move(other);
+        other = std::move(mine);
+    }
+    FTRACE_NOTRACE friend void swap(result& a, result& b) noexcept { a.swap(b); }
+    /// Errors are equal to no value.
+    [[nodiscard]] FTRACE_NOTRACE friend bool operator==(const result& a, const T& b) {
+        return a.has_value_ && a.value_ == b;
+    }
 
 private:
     FTRACE_NOTRACE void check() const {
@@ -110,8 +165,40 @@ public:
     FTRACE_NOTRACE void value() const {
         if (!has_value_) detail::bad_result_access(error_);
     }
+    FTRACE_NOTRACE void operator*() const { value(); }
     [[nodiscard]] FTRACE_NOTRACE const ftrace::error& error() const& noexcept { return error_; }
     [[nodiscard]] FTRACE_NOTRACE ftrace::error&& error() && noexcept { return std::move(error_); }
+    [[nodiscard]] FTRACE_NOTRACE ftrace::error error_or(ftrace::error other) const& {
+        return has_value_ ? std::move(other) : error_;
+    }
+
+    /// As those of result<T>, with functions that take no value.
+    template <typename Next>
+    FTRACE_NOTRACE auto and_then(Next&& next) && -> std::invoke_result_t<Next> {
+        if (!has_value_) return std::move(error_);
+        return std::forward<Next>(next)();
+    }
+    template <typename Change>
+    FTRACE_NOTRACE auto transform(
+        Change&& change) && -> result<std::remove_cv_t<std::invoke_result_t<Change>>> {
+        if (!has_value_) return std::move(error_);
+        if constexpr (std::is_void_v<std::invoke_result_t<Change>>)
+            return std::forward<Change>(change)(), result();
+        else
+            return std::forward<Change>(change)();
+    }
+    template <typename Instead>
+    FTRACE_NOTRACE result or_else(Instead&& instead) && {
+        if (has_value_) return {};
+        return std::forward<Instead>(instead)(std::move(error_));
+    }
+    template <typename Change>
+    FTRACE_NOTRACE result transform_error(Change&& change) && {
+        if (has_value_) return {};
+        return result(ftrace::error(std::forward<Change>(change)(std::move(error_))));
+    }
+    FTRACE_NOTRACE void emplace() noexcept { *this = result(); }
+    FTRACE_NOTRACE void swap(result& other) noexcept { std::swap(*this, other); }
 
 private:
     ftrace::error error_;
