@@ -2,13 +2,12 @@
 //
 // How a call becomes a callback:
 //
-//   sites/   every function compiled with -fpatchable-function-entry=5 begins with five bytes of
-//   nop: a site ops/     an ops is a callback, a filter over sites, and the registers it wants
+//   sites/   a function compiled with -fpatchable-function-entry=5 begins with five bytes of nop: a site
+//   ops/     an ops is a callback, a filter over sites, and the registers it wants
 //   patch/   registering it turns the nops of its sites into calls, while all threads go on running
-//   arch/    such a call enters a stub: it saves registers and calls the C++ side ...
-//   ops/     ... which calls the callback (dispatch.hpp); the stub restores everything and goes on
-//   in the function args/    in the callback, accessors read and write the function's arguments by
-//   its signature
+//   arch/    such a call enters a stub: it saves registers, and calls the C++ side ...
+//   ops/     ... which calls the callback (dispatch.hpp); then the stub restores everything
+//   args/    in the callback, accessors read and write the function's arguments by its signature
 //
 // Includes no text formatting; <ftrace/trace/...> and <ftrace/export/...> build tracers on this.
 #pragma once

@@ -138,7 +138,7 @@ private:
     text_range text_{};
 
     set_index set_ = 0;
-    std::uint16_t object_ = 0;
+    std::uint32_t object_ = 0;
     std::uint8_t width_ = 0;
     std::uintptr_t target_ = 0;
 };

@@ -28,7 +28,7 @@ struct site_record {
     std::uintptr_t address;
     set_index set = 0;      ///< the ops attached to it (dispatch_sets.hpp); 0: none
     std::int32_t call = 0;  ///< displacement of the call that stands there; 0: a nop
-    std::uint16_t object;
+    std::uint32_t object;
     bool made_one_nop = false;  ///< it was written before: what stands there is ours
     bool library_own = false;   ///< of this library, or a callback: for nobody's filter
     std::uint8_t width = unknown_width;
@@ -190,7 +190,7 @@ private:
         std::size_t a = 0, b = 0;
         const auto& plain = object.sites;
         const auto& wide = object.wide_sites;
-        const auto index = static_cast<std::uint16_t>(objects_.size());
+        const auto index = static_cast<std::uint32_t>(objects_.size());
         while (a < plain.size() || b < wide.size()) {
             const bool first = b == wide.size() || (a < plain.size() && plain[a] < wide[b]);
             site_record site{};

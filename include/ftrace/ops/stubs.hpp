@@ -32,8 +32,8 @@ struct own_stubs {
     const stub_table* stubs;
     ftrace_ops** slot;
     process_state** home;  ///< the stubs' object looks here for the process's state
-    std::uintptr_t (
-        *callback)() noexcept;  ///< the address of the callback, for messages; 0: a lambda
+    /// The address of the callback, for messages; 0: a lambda.
+    std::uintptr_t (*callback)() noexcept;
 };
 
 template <auto Callback>
