@@ -89,6 +89,21 @@ TEST_CASE("thread_pool: many threads at once, no slot twice", "[core][threads]")
     CHECK(pool.used() == count);
 }
 
+TEST_CASE("thread_pool: threads that come and go take no more slots than live at once",
+          "[core][threads]") {
+    thread_pool pool;
+    thread_state* const mine = pool.claim();
+    for (int i = 0; i < 1000; ++i) {
+        pid_t tid = 0;
+        thread_state* const slot = claim_in_thread(pool, nullptr, &tid);
+        REQUIRE(slot != nullptr);
+        REQUIRE(slot != mine);
+        wait_until_gone(tid);
+    }
+    CHECK(pool.used() <= 65);
+    CHECK(pool.owner(0) == my_tid());
+}
+
 TEST_CASE("thread_pool: a full pool takes the slots of the dead, or says there is none",
           "[core][threads]") {
     thread_pool pool;

@@ -40,6 +40,7 @@ static_assert(sizeof(thread_state) == 128);
 class thread_pool {
 public:
     static constexpr std::size_t capacity = 65536;
+    static constexpr pid_t being_cleaned = -1;  ///< the owner of a slot in release_dead()
 
     FTRACE_NOTRACE thread_pool() noexcept {
         void* memory = ::mmap(nullptr, capacity * sizeof(thread_state), PROT_READ | PROT_WRITE,
@@ -62,8 +63,11 @@ public:
         const pthread_t self = ::pthread_self();
         thread_state* slot = find(me);
         const bool known = slot != nullptr;
-        if (slot == nullptr) slot = take_free(me);
-        if (slot == nullptr && release_dead() > 0) slot = take_free(me);
+        if (slot == nullptr) slot = take_free(me, used());
+        if (slot == nullptr && time_to_look_for_dead() && release_dead() > 0)
+            slot = take_free(me, used());
+        if (slot == nullptr) slot = take_free(me, capacity);
+        if (slot == nullptr && release_dead() > 0) slot = take_free(me, capacity);
         // pthread_t alone does not tell threads apart: a new one often gets the stack, and with it
         // the pthread_t, of one that ended.
         if (slot != nullptr && (!known || slot->self != self)) {
@@ -81,12 +85,16 @@ public:
         std::size_t released = 0;
         for (std::size_t i = 0; i < used(); ++i) {
             pid_t tid = owner(i);
-            if (tid == 0 || alive(tid)) continue;
-            slots_[i].section = 0;
+            if (tid <= 0 || alive(tid)) continue;
+            if (!__atomic_compare_exchange_n(&slots_[i].tid, &tid, being_cleaned, false,
+                                             __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+                continue;
+            // A new thread may have got the number meanwhile, and with it the slot.
+            const bool free = !alive(tid);
+            if (free) slots_[i].section = 0;
             // release: pairs with the acquire in take_free; who takes the slot sees it clean.
-            if (__atomic_compare_exchange_n(&slots_[i].tid, &tid, 0, false, __ATOMIC_RELEASE,
-                                            __ATOMIC_RELAXED))
-                ++released;
+            __atomic_store_n(&slots_[i].tid, free ? 0 : tid, __ATOMIC_RELEASE);
+            released += free;
         }
         return released;
     }
@@ -109,7 +117,7 @@ public:
     [[nodiscard]] FTRACE_POOL_FUNCTION thread_state& operator[](std::size_t i) noexcept {
         return slots_[i];
     }
-    /// The thread that slot `i` belongs to; 0 if none.
+    /// The thread that slot `i` belongs to; 0 if none, or being_cleaned.
     [[nodiscard]] FTRACE_POOL_FUNCTION pid_t owner(std::size_t i) const noexcept {
         return __atomic_load_n(&slots_[i].tid, __ATOMIC_ACQUIRE);
     }
@@ -123,8 +131,18 @@ private:
             if (owner(i) == tid) return &slots_[i];
         return nullptr;
     }
-    FTRACE_POOL_FUNCTION thread_state* take_free(pid_t tid) noexcept {
-        for (std::size_t i = 0; i < capacity; ++i) {
+    /// To ask of every slot whether its thread lives costs a system call each: it is worth it if
+    /// half as many threads have come since the last time as there are slots.
+    FTRACE_POOL_FUNCTION bool time_to_look_for_dead() noexcept {
+        constexpr std::size_t few = 64;
+        const std::size_t slots = used();
+        if (slots < few || __atomic_load_n(&come_, __ATOMIC_RELAXED) < slots / 2) return false;
+        __atomic_store_n(&come_, 0, __ATOMIC_RELAXED);
+        return true;
+    }
+    /// A free slot among the first `end`.
+    FTRACE_POOL_FUNCTION thread_state* take_free(pid_t tid, std::size_t end) noexcept {
+        for (std::size_t i = 0; i < end; ++i) {
             pid_t expected = 0;
             if (owner(i) != 0 || !__atomic_compare_exchange_n(&slots_[i].tid, &expected, tid, false,
                                                               __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
@@ -134,6 +152,7 @@ private:
                    !__atomic_compare_exchange_n(&used_, &used, i + 1, true, __ATOMIC_ACQ_REL,
                                                 __ATOMIC_RELAXED)) {
             }
+            __atomic_fetch_add(&come_, 1, __ATOMIC_RELAXED);
             return &slots_[i];
         }
         return nullptr;
@@ -141,6 +160,7 @@ private:
 
     thread_state* slots_ = nullptr;
     std::size_t used_ = 0;
+    std::size_t come_ = 0;  // threads that got a slot since time_to_look_for_dead()
 };
 
 }  // namespace ftrace::inline v0::detail
