@@ -13,8 +13,8 @@ namespace ftrace::inline v0::detail {
 FTRACE_LOCAL inline constinit thread_local bool fork_holds_lock
     __attribute__((tls_model("initial-exec"))) = false;
 
-/// No change of text, filters or lists is half done in the child. From inside a callback the lock is
-/// not taken: who holds it may be waiting for that callback.
+/// No change of text, filters or lists is half done in the child. From inside a callback the lock
+/// is not taken: who holds it may be waiting for that callback.
 FTRACE_LOCAL FTRACE_NOTRACE inline void before_fork() noexcept {
     process_state* const shared = shared_state();
     const thread_state* const mine = this_thread();

@@ -18,8 +18,8 @@ namespace ftrace::inline v0::detail {
     return hash ^ (hash >> 33);
 }
 
-/// Holds numbers of elements, not the elements. Nothing is removed: an element that changed is found
-/// no more, since `is_wanted` says no.
+/// Holds numbers of elements, not the elements. Nothing is removed: an element that changed is
+/// found no more, since `is_wanted` says no.
 class hash_index {
 public:
     static constexpr std::uint32_t none = ~std::uint32_t{0};

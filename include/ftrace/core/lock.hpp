@@ -7,8 +7,8 @@
 
 namespace ftrace::inline v0::detail {
 
-/// Recursive, since user callbacks of a listing may come back. Never taken on a path that a stub
-/// reaches.
+/// Recursive, since user callbacks of a listing may come back. Never taken on a path that a
+/// stub reaches.
 class recursive_lock {
 public:
     FTRACE_NOTRACE recursive_lock() noexcept { make(); }
@@ -16,8 +16,8 @@ public:
     recursive_lock& operator=(const recursive_lock&) = delete;
     FTRACE_NOTRACE void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
     FTRACE_NOTRACE void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
-    /// Unlocks it in a child of fork() whose parent's thread held it: the mutex knows that thread by
-    /// a number which it has no longer.
+    /// Unlocks it in a child of fork() whose parent's thread held it: the mutex knows that thread
+    /// by a number which it has no longer.
     FTRACE_NOTRACE void unlock_in_child() noexcept { make(); }
 
 private:

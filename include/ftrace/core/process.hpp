@@ -66,8 +66,8 @@ __attribute__((visibility("hidden"), used)) inline constinit process_state* proc
 #define FTRACE_STRINGIZE(x) FTRACE_STRINGIZE_(x)
 
 // The note: name size, descriptor size, type, name, descriptor = distance from the descriptor to
-// the slot. One from each file: a linker that collects garbage keeps notes only if they are in no
-// group.
+// the slot. One from each file: a linker that collects garbage keeps notes only if they are in
+// no group.
 __asm__(".pushsection .note.ftrace, \"a\", @note\n"
         ".balign 4\n"
         ".long 9, 8, " FTRACE_STRINGIZE(FTRACE_ABI_LIBRARY) " | " FTRACE_STRINGIZE(FTRACE_ABI_VERSION) "\n"

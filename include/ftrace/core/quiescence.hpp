@@ -43,8 +43,8 @@ FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) {
                 ::sched_yield();
                 continue;
             }
-            // A thread that the fork left behind, or that was killed in a callback, will not end
-            // it.
+            // A thread that the fork left behind, or that was killed in a callback, will not
+            // end it.
             const pid_t tid = process.threads.owner(i);
             if (tid == 0 || !thread_pool::alive(tid)) break;
             const timespec pause{0, 100'000};

@@ -27,8 +27,8 @@ inline constexpr bool thread_sanitizer = true;
 inline constexpr bool thread_sanitizer = false;
 #endif
 
-/// What happened before sanitizer_release(address) happened before this. May change vector
-/// registers.
+/// What happened before sanitizer_release(address) happened before this. May change
+/// vector registers.
 FTRACE_STUB_INLINE void sanitizer_acquire([[maybe_unused]] void* address) noexcept {
 #if defined(FTRACE_THREAD_SANITIZER)
     __tsan_acquire(address);

@@ -16,10 +16,11 @@
 namespace ftrace::inline v0::detail {
 
 /// What the library knows of one thread. Only that thread, and signal handlers on it, write
-/// `section` and `missed`. No std::atomic: its functions cannot be inlined into code without vector
-/// registers.
+/// `section` and `missed`. No std::atomic: its functions cannot be inlined into code without
+/// vector registers.
 struct alignas(64) thread_state {
-    /// Counts up when the thread's outermost callback begins and again when it ends: odd inside one.
+    /// Counts up when the thread's outermost callback begins and again when it ends: odd
+    /// inside one.
     std::uint64_t section;
     int* program_errno;        ///< the thread's errno, to be kept across callbacks
     std::uint64_t missed;      ///< callbacks not called, because one was running on this thread

@@ -16,8 +16,8 @@ namespace ftrace::inline v0::detail {
 FTRACE_LOCAL inline constinit thread_local thread_state* current_thread
     __attribute__((tls_model("initial-exec"))) = nullptr;
 
-/// The first callback of a thread in this object. Safe in a stub that saved no vector registers. Each
-/// object's own, as all that stubs call: another's copy would look at its own variables.
+/// The first callback of a thread in this object. Safe in a stub that saved no vector registers.
+/// Each object's own, as all that stubs call: another's copy would look at its own variables.
 FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
     __attribute__((noinline)) inline thread_state*
     claim_thread() noexcept {
@@ -30,8 +30,8 @@ FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
     return mine;
 }
 
-/// What a stub calls on a thread that has no slot yet: claims one, then runs the stub's own C++ side. A function of its
-/// own, so that the others need no frame. Without a slot nothing is called.
+/// What a stub calls on a thread that has no slot yet: claims one, then runs the stub's own C++
+/// side. A function of its own, so that the others need no frame. Without a slot nothing is called.
 template <class Context>
 FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((noinline)) void
 claim_and_call(unsigned long ip, unsigned long parent_ip, Context context, ftrace_regs& regs,
@@ -40,8 +40,8 @@ claim_and_call(unsigned long ip, unsigned long parent_ip, Context context, ftrac
     if (claim_thread() != nullptr) callee(ip, parent_ip, context, regs);
 }
 
-/// The calling thread's slot; nullptr if more than 65,536 threads live. Neither locks nor
-/// allocates.
+/// The calling thread's slot; nullptr if more than 65,536 threads live. Neither locks
+/// nor allocates.
 [[nodiscard]] FTRACE_STUB_INLINE thread_state* this_thread() noexcept {
     thread_state* const mine = current_thread;
     return __builtin_expect(mine != nullptr, 1) ? mine : claim_thread();

@@ -52,8 +52,8 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
     return state;
 }
 
-/// The state, made at first use; `stub` is what trampolines will call, in an object that stays loaded.
-/// Under the process's lock.
+/// The state, made at first use; `stub` is what trampolines will call, in an object that stays
+/// loaded. Under the process's lock.
 FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::uintptr_t stub) {
     if (graph_state* const state = shared_graph()) return state;
     if (arch::has_hardware_shadow_stack())

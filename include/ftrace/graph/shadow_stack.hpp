@@ -58,9 +58,9 @@ public:
         return *reinterpret_cast<shadow_stack*>(region::region_of(code) + region::code_size);
     }
 
-    /// Passes the stack to another thread, whose slot and generation of it these are. The thread before
-    /// is gone, and with it the frames on its own stack. Those on other stacks may belong to fibers
-    /// that go on elsewhere: they stay until they return.
+    /// Passes the stack to another thread, whose slot and generation of it these are. The thread
+    /// before is gone, and with it the frames on its own stack. Those on other stacks may belong to
+    /// fibers that go on elsewhere: they stay until they return.
     FTRACE_NO_INSTRUMENTATION void hand_over(std::uintptr_t stub, const void* owner,
                                              std::uint64_t generation, stack_range stack) noexcept {
         std::uint32_t used = first;

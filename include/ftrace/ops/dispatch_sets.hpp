@@ -33,8 +33,8 @@ struct dispatch_set {
     save_policy policy = ARGS;
     const stub_table* stubs = nullptr;
     const void* context = nullptr;  ///< what a veneer pushes
-    /// What `context` leads to: one entry for each member, or for each ops of the compile-time
-    /// registry.
+    /// What `context` leads to: one entry for each member, or for each ops of the
+    /// compile-time registry.
     ftrace_ops** entries = nullptr;
     std::size_t entry_count = 0;
     /// The stub's own context is this set's: no veneer where a call reaches.
@@ -88,8 +88,8 @@ public:
                 __atomic_store_n(&set.entries[e], static_cast<ftrace_ops*>(nullptr),
                                  __ATOMIC_RELEASE);
             }
-            // The slot may be unloaded with the ops' object after this: such a set does not come
-            // back.
+            // The slot may be unloaded with the ops' object after this: such a set does not
+            // come back.
             if (member && set.enter_directly) {
                 set = dispatch_set{};
                 free_.push_back(i);

@@ -9,8 +9,8 @@ namespace ftrace::inline v0 {
 /// Which registers the entry stub saves for a callback. Chosen when the ops is written, since it
 /// chooses the stub.
 enum save_policy : std::uint8_t {
-    /// Everything that can carry an argument, the stack pointer and the instruction pointer; no
-    /// more.
+    /// Everything that can carry an argument, the stack pointer and the instruction pointer;
+    /// no more.
     ARGS,
     /// A full pt_regs, as a breakpoint would: get_regs() is not null.
     SAVE_REGS,
@@ -27,8 +27,8 @@ enum ops_flags : unsigned {
     /// Protect the callback: it is not called for functions that it (or another callback of this
     /// thread) calls. The default. An ops without it protects itself.
     FTRACE_OPS_FL_RECURSION = 1u << 4,
-    /// The callback may change the instruction pointer. Needs a filter; only one such ops can be on a
-    /// function.
+    /// The callback may change the instruction pointer. Needs a filter; only one such ops can be on
+    /// a function.
     FTRACE_OPS_FL_IPMODIFY = 1u << 12,
     /// ftrace::set_enabled(false) is refused while this ops is registered.
     FTRACE_OPS_FL_PERMANENT = 1u << 16,

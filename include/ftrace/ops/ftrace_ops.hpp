@@ -38,8 +38,8 @@ struct ops_access;
 /// ops from any threads.
 class ftrace_ops {
 public:
-    /// `flags`: ops_flags. With ARGS_INTEGER the callback must be FTRACE_GENERAL_REGS_ONLY: nothing checks it
-    /// here, as ops<> does.
+    /// `flags`: ops_flags. With ARGS_INTEGER the callback must be FTRACE_GENERAL_REGS_ONLY: nothing
+    /// checks it here, as ops<> does.
     constexpr FTRACE_NOTRACE explicit ftrace_ops(ftrace_func_t callback, save_policy policy = ARGS,
                                                  void* user_data = nullptr,
                                                  unsigned flags = FTRACE_OPS_FL_RECURSION) noexcept
@@ -67,14 +67,15 @@ public:
     /// Adds the functions that match `pattern` (sites/filter.hpp has the syntax; `!pattern`
     /// removes) to those the callback is called for. The first filter replaces "all functions".
     /// `reset` forgets earlier ones. Returns how many functions matched. On a registered ops this
-    /// is one transaction: all sites switch, or none. Errors: no_match, with the nearest names;
-    /// invalid_argument: the syntax, or a removal that would leave nothing, which would mean "all
-    /// functions" again.
+    /// is one transaction: all sites switch, or none; a thread that has just entered the stub of a
+    /// function that leaves the filter may still call the callback for it, as in the kernel.
+    /// Errors: no_match, with the nearest names; invalid_argument: the syntax, or a removal that
+    /// would leave nothing, which would mean "all functions" again.
     FTRACE_NOTRACE result<std::size_t> set_filter(std::string_view pattern, bool reset = false);
     /// Adds functions the callback is never called for, whatever the filter says.
     FTRACE_NOTRACE result<std::size_t> set_notrace(std::string_view pattern, bool reset = false);
-    /// Adds (or removes) one function by the address of its site or its first instruction. Errors:
-    /// not_a_site.
+    /// Adds (or removes) one function by the address of its site or its first instruction.
+    /// Errors: not_a_site.
     FTRACE_NOTRACE result<std::size_t> set_filter_ip(std::uintptr_t address, bool remove = false,
                                                      bool reset = false);
     /// Forgets all filters: the ops is for all functions again.

@@ -36,8 +36,8 @@ FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_
     return detached;
 }
 
-/// Tells the object whose stubs will call the ops where the process's state is: it may be another one
-/// than that which registers it.
+/// Tells the object whose stubs will call the ops where the process's state is: it may be another
+/// one than that which registers it.
 FTRACE_NOTRACE inline void introduce(ftrace_ops& op, process_state& process) noexcept {
     if (const own_stubs* const own = ops_access::own(op))
         __atomic_store_n(own->home, &process, __ATOMIC_RELEASE);
@@ -53,8 +53,8 @@ struct registration_access;
 
 }  // namespace detail
 
-/// Keeps an ops registered; the destructor unregisters it. Moves, does not copy. May outlive its
-/// ops.
+/// Keeps an ops registered; the destructor unregisters it. Moves, does not copy. May outlive
+/// its ops.
 class [[nodiscard]] registration {
 public:
     FTRACE_NOTRACE registration() noexcept = default;
@@ -157,9 +157,10 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
 /// Starts calling the ops' callback for the functions of its filter, or for all. Callbacks may
 /// start before this returns; when it returns, every thread runs the new text. Several ops on a
 /// function are called in the order of their registration. Errors: already_registered;
-/// invalid_argument (flags, or no callback); ip_modify_conflict, naming the other ops; no_match, if there is
-/// nothing to trace; permission_denied, with its cause; unexpected_bytes. With an error nothing was
-/// changed. (Kernel: register_ftrace_function.)
+/// invalid_argument (flags, or no callback); ip_modify_conflict, naming the other ops; no_match, if
+/// there is nothing to trace; permission_denied, with its cause; unexpected_bytes. With an error
+/// nothing was changed. Functions of objects that are loaded
+/// later are not joined. (Kernel: register_ftrace_function.)
 FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
     detail::locked_registry registry;
     if (!registry) return registry.failure();

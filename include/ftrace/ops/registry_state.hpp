@@ -52,8 +52,8 @@ FTRACE_NOTRACE inline error switched_off() {
             "tracing was switched off for good, since text could not be restored earlier"};
 }
 
-/// The registry, locked, for the length of one call of the public interface; or why it cannot be
-/// had.
+/// The registry, locked, for the length of one call of the public interface; or why it cannot
+/// be had.
 class locked_registry {
 public:
     /// `leaving`: to take an ops off, which must go on when nothing else may.
@@ -100,8 +100,8 @@ public:
     [[nodiscard]] FTRACE_NOTRACE process_state& shared() const noexcept { return *process_; }
 
 private:
-    // Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when it
-    // waits for ours: it has to be done before ours is taken.
+    // Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when
+    // it waits for ours: it has to be done before ours is taken.
     FTRACE_NOTRACE void use_dynamic_linker() const {
         unwinders();
         // Whoever makes the registry or installs the SIGTRAP handler gives the process its code.

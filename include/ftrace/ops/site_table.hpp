@@ -61,8 +61,8 @@ public:
     site_table(const site_table&) = delete;
     site_table& operator=(const site_table&) = delete;
 
-    /// Takes note of what was loaded and unloaded since. Costs one look at a counter if nothing
-    /// was.
+    /// Takes note of what was loaded and unloaded since. Costs one look at a counter if
+    /// nothing was.
     FTRACE_NOTRACE void refresh() {
         const std::uint64_t removed_before = loads_.removed;
         if (!objects_changed(loads_)) return;

@@ -1,5 +1,5 @@
-// What a recorded event asks of the processor: the time, the CPU, and a counter that signals cannot
-// tear.
+// What a recorded event asks of the processor: the time, the CPU, and a counter that signals
+// cannot tear.
 #pragma once
 
 #include <ftrace/core/config.hpp>

@@ -43,9 +43,8 @@
 
 namespace ftrace::inline v0 {
 
-/// A full register set, as a breakpoint would show it: the kernel's names and layout.
-/// `ip` is where the traced function goes on, five bytes behind its site; `sp` points to its return
-/// address.
+/// A full register set, as a breakpoint would show it: the kernel's names and layout. `ip` is where
+/// the traced function goes on, five bytes behind its site; `sp` points to its return address.
 struct pt_regs {
     std::uint64_t r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs,
         flags, sp, ss;
@@ -88,9 +87,9 @@ struct saved_registers {
 
 }  // namespace arch
 
-/// The registers of a traced call, as much of them as the policy of the ops saved. Opaque: read and
-/// written through the regs_* accessors. Valid inside the callback it was handed to, and nowhere
-/// else.
+/// The registers of a traced call, as much of them as the policy of the ops saved. Opaque: read
+/// and written through the regs_* accessors. Valid inside the callback it was handed to, and
+/// nowhere else.
 class ftrace_regs {
 public:
     ftrace_regs(const ftrace_regs&) = delete;

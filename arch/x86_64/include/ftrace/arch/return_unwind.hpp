@@ -22,8 +22,8 @@
 // predicts a `ret` from the call that brought the program here, which the function's own `ret` has
 // used up.
 //
-// One FDE describes all regions (DWARF 5, 6.4; "z", "R" and "S" as in the psABI, 4.2.4, and the
-// LSB):
+// One FDE describes all regions (DWARF 5, 6.4; "z", "R" and "S" as in the psABI, 4.2.4, and
+// the LSB):
 //     CFA     rsp, and 8 more between push and lea
 //     return  [frame i] before the push, [CFA - 8] after it; both minus 1
 // "S": else an unwinder would take two frames with one CFA for one. With it, it looks up the

@@ -15,9 +15,9 @@ namespace ftrace::inline v0::arch {
 //     code + 16 i:   push  context[i](%rip)          data + 16 i:      .quad context
 //                    jmp  *target[i](%rip)           data + 16 i + 8:  .quad target
 //
-// Distance from an instruction to its data is the same for every entry, so the code page is written
-// once, before it becomes executable, and never again; a new veneer is two stores into the data
-// page.
+// Distance from an instruction to its data is the same for every entry, so the code page is
+// written once, before it becomes executable, and never again; a new veneer is two stores into the
+// data page.
 
 struct veneer_code {
     constexpr FTRACE_NOTRACE veneer_code() noexcept = default;

@@ -1,5 +1,5 @@
-// How an unwinder gets past a veneer: from a profiler's signal, say, that came while a thread was
-// there.
+// How an unwinder gets past a veneer: from a profiler's signal, say, that came while a thread
+// was there.
 //
 //                                  on the stack                         CFA
 //      0  push context             site + 5                             rsp + 8
