@@ -20,7 +20,7 @@ namespace {
 
 // What the compiler cannot know.
 volatile long integer_source[] = {3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59};
-volatile double real_source[] = {1.5, 2.5, 3.5, 4.5,  5.5,  6.5,  7.5,  8.5,
+volatile double real_source[] = {1.5, 2.5,  3.5,  4.5,  5.5,  6.5,  7.5,  8.5,
                                  9.5, 10.5, 11.5, 12.5, 13.5, 14.5, 15.5, 16.5};
 
 // Leaves: they use a register or two of their own, and the compiler knows which.
@@ -196,9 +196,9 @@ void in_registry(const char* what) {
 
 }  // namespace
 
-#define EVERY_WAY(...)                            \
-    alone<__VA_ARGS__>("alone: " #__VA_ARGS__);   \
-    in_list<__VA_ARGS__>("list: " #__VA_ARGS__);  \
+#define EVERY_WAY(...)                           \
+    alone<__VA_ARGS__>("alone: " #__VA_ARGS__);  \
+    in_list<__VA_ARGS__>("list: " #__VA_ARGS__); \
     in_registry<__VA_ARGS__>("registry: " #__VA_ARGS__)
 
 int main() {

@@ -15,12 +15,15 @@ namespace hand_hooked {
 
 using namespace ftrace;
 
+/// How wide the vector registers are that the return stub keeps; to be changed before the first state().
+inline arch::vector_width stub_width = arch::widest_vector_register();
+
 /// The process's graph, made once.
 inline detail::graph_state& state() {
     static detail::graph_state* const made = [] {
         auto* const process = detail::process();
-        auto graph = detail::graph(
-            *process, arch::return_stub_for<detail::graph_return>(arch::widest_vector_register()));
+        auto graph =
+            detail::graph(*process, arch::return_stub_for<detail::graph_return>(stub_width));
         if (!graph) std::abort();
         return graph.value();
     }();
