@@ -120,6 +120,8 @@ FTRACE_GENERAL_REGS_ONLY void act_integer(unsigned long ip, unsigned long, ftrac
     if (redirected) ftrace::regs_set_instruction_pointer(regs, &stepped_elsewhere);
 }
 void idle(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {}
+FTRACE_GENERAL_REGS_ONLY void idle_integer(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                                           ftrace::integer_regs&) noexcept {}
 
 /// How many steps were in entry stubs, and how many in veneers, which no object file contains.
 void count_places(unsigned& in_stub, unsigned& in_veneer) {
@@ -181,38 +183,109 @@ using args = ftrace::ops<act, ftrace::ARGS, modifies>;
 using full = ftrace::ops<act, ftrace::SAVE_REGS, modifies>;
 using integers = ftrace::ops<act_integer, ftrace::ARGS_INTEGER, modifies>;
 using idle_args = ftrace::ops<idle>;
+using idle_full = ftrace::ops<idle, ftrace::SAVE_REGS>;
+using idle_integers = ftrace::ops<idle_integer, ftrace::ARGS_INTEGER>;
 
-}  // namespace
-
-TEST_CASE("entry stub: unwinding is right at every instruction, ARGS", "[arch]") {
-    const registered<args> op;
-    compare_steps(stepped_narrow, 2, false);
-    compare_steps(stepped_wide, 3, false);
-}
-TEST_CASE("entry stub: unwinding is right at every instruction, ARGS_INTEGER", "[arch]") {
-    const registered<integers> op;
-    compare_steps(stepped_narrow, 2, false);
-}
-TEST_CASE("entry stub: unwinding is right at every instruction, SAVE_REGS", "[arch]") {
-    const registered<full> op;
-    for (const std::uint64_t change : {0u, 1u}) {  // the carry flag: leaves by popf
+/// With flags as they came, and with the carry flag changed, if the stub saves them: then it leaves by popf.
+void compare_steps_and_flags(int (*function)(int), int result, bool through_veneer) {
+    for (const std::uint64_t change : {0u, 1u}) {
         flags_to_change = change;
-        compare_steps(stepped_narrow, 2, false);
-        compare_steps(stepped_wide, 3, false);
+        compare_steps(function, result, through_veneer);
     }
     flags_to_change = 0;
 }
-TEST_CASE("veneer: unwinding is right at every instruction, to a list", "[arch]") {
-    const registered<args> op;
-    const registered<idle_args> other;
-    compare_steps(stepped_narrow, 2, true);
-    compare_steps(stepped_wide, 3, true);
+
+template <class First, class Second>
+void compare_list() {
+    const registered<First> op;
+    const registered<Second> other;
+    compare_steps_and_flags(stepped_narrow, 2, true);
+    compare_steps_and_flags(stepped_wide, 3, true);
 }
-TEST_CASE("veneer: unwinding is right at every instruction, to a compile-time registry", "[arch]") {
-    ftrace::registry<args, idle_args> all;
-    REQUIRE(all.get<0>().set_filter("stepped_narrow"));
-    REQUIRE(all.get<1>().set_filter("stepped_narrow"));
+
+template <class First, class Second>
+void compare_registry() {
+    ftrace::registry<First, Second> all;
+    for (const char* const name : {"stepped_narrow", "stepped_wide"}) {
+        REQUIRE(all.template get<0>().set_filter(name));
+        REQUIRE(all.template get<1>().set_filter(name));
+    }
     auto handle = all.register_all();
     REQUIRE(handle);
-    compare_steps(stepped_narrow, 2, true);
+    compare_steps_and_flags(stepped_narrow, 2, true);
+    compare_steps_and_flags(stepped_wide, 3, true);
+}
+
+/// What the stubs below call.
+struct FTRACE_LOCAL owner {
+    static inline void* context = nullptr;
+    FTRACE_NOTRACE FTRACE_GENERAL_REGS_ONLY static void callee(unsigned long ip,
+                                                               unsigned long parent_ip, void*,
+                                                               ftrace::ftrace_regs& regs) noexcept {
+        stepping.site = ip;
+        stepping.caller = parent_ip;
+        if (redirected) ftrace::regs_set_instruction_pointer(regs, &stepped_elsewhere);
+        if (ftrace::pt_regs* const all = ftrace::get_regs(regs)) all->flags ^= flags_to_change;
+    }
+};
+
+/// A function with a call of a stub at its entry, as patching would leave it: of every width that the CPU
+/// has, not only of the one that patching would choose.
+template <ftrace::arch::saved_set Set, ftrace::arch::vector_width Width>
+struct function_with {
+    __attribute__((naked, noinline)) FTRACE_NO_INSTRUMENTATION static int entry(int) {
+        __asm__(
+            "call %P0\n"
+            "leal 5(%%rdi), %%eax\n"
+            "ret\n" ::"X"(&ftrace::arch::entry_stub<owner, Set, Width>::entry));
+    }
+};
+
+template <ftrace::arch::saved_set Set>
+void compare_widths() {
+    using enum ftrace::arch::vector_width;
+    const ftrace::arch::vector_width widest = ftrace::arch::widest_vector_register();
+    compare_steps_and_flags(function_with<Set, none>::entry, 6, false);
+    compare_steps_and_flags(function_with<Set, xmm>::entry, 6, false);
+    if (widest >= ymm) compare_steps_and_flags(function_with<Set, ymm>::entry, 6, false);
+    if (widest >= zmm) compare_steps_and_flags(function_with<Set, zmm>::entry, 6, false);
+}
+
+}  // namespace
+
+TEST_CASE("entry stub: unwinding is right at every instruction, ARGS at every width", "[arch]") {
+    compare_widths<ftrace::arch::saved_set::arguments>();
+}
+TEST_CASE("entry stub: unwinding is right at every instruction, SAVE_REGS at every width",
+          "[arch]") {
+    compare_widths<ftrace::arch::saved_set::all>();
+}
+TEST_CASE("entry stub: unwinding is right at every instruction, an ops alone", "[arch]") {
+    SECTION("ARGS") {
+        const registered<args> op;
+        compare_steps(stepped_narrow, 2, false);
+        compare_steps(stepped_wide, 3, false);
+    }
+    SECTION("ARGS_INTEGER") {
+        const registered<integers> op;
+        compare_steps(stepped_narrow, 2, false);
+        compare_steps(stepped_wide, 3, false);
+    }
+    SECTION("SAVE_REGS") {
+        const registered<full> op;
+        compare_steps_and_flags(stepped_narrow, 2, false);
+        compare_steps_and_flags(stepped_wide, 3, false);
+    }
+}
+TEST_CASE("veneer: unwinding is right at every instruction, to a list", "[arch]") {
+    SECTION("ARGS") { compare_list<args, idle_args>(); }
+    SECTION("SAVE_REGS") { compare_list<full, idle_full>(); }
+    SECTION("ARGS_INTEGER") { compare_list<integers, idle_integers>(); }
+    SECTION("all of them") { compare_list<idle_integers, full>(); }
+}
+TEST_CASE("veneer: unwinding is right at every instruction, to a compile-time registry", "[arch]") {
+    SECTION("ARGS") { compare_registry<args, idle_args>(); }
+    SECTION("SAVE_REGS") { compare_registry<full, idle_full>(); }
+    SECTION("ARGS_INTEGER") { compare_registry<integers, idle_integers>(); }
+    SECTION("all of them") { compare_registry<idle_integers, full>(); }
 }
