@@ -54,18 +54,39 @@ struct FTRACE_LOCAL owner {
     static inline void (*clobber)() = clobber_xmm;
 };
 
+/// What a stub that saves no vector register calls. By the rules its callback has none to destroy: this one
+/// puts the callback above between the program's registers and themselves.
+struct FTRACE_LOCAL integer_owner {
+    static inline void* context = nullptr;
+
+    FTRACE_NAKED static void callee() {
+        asm("subq $136, %%rsp\n"
+            ".irp n, 0, 1, 2, 3, 4, 5, 6, 7\n"
+            "movups %%xmm\\n, 16*\\n(%%rsp)\n"
+            ".endr\n"
+            "call %P0\n"
+            ".irp n, 0, 1, 2, 3, 4, 5, 6, 7\n"
+            "movups 16*\\n(%%rsp), %%xmm\\n\n"
+            ".endr\n"
+            "addq $136, %%rsp\n"
+            "ret\n" ::"X"(&owner::callee));
+    }
+};
+
 /// Aligned, since a pointer to a member function with an odd address means a virtual one.
 /// A call of a stub, as at a site, and the rest of the function.
 template <ftrace::arch::saved_set Set, ftrace::arch::vector_width Width>
 struct site {
+    using called =
+        std::conditional_t<Width == ftrace::arch::vector_width::none, integer_owner, owner>;
     FTRACE_NAKED __attribute__((aligned(16))) static void enter() {
         asm("call %P0\n"
-            "jmp *%1\n" ::"X"(&ftrace::arch::entry_stub<owner, Set, Width>::entry),
+            "jmp *%1\n" ::"X"(&ftrace::arch::entry_stub<called, Set, Width>::entry),
             "m"(target));
     }
 };
 
-/// What a return hook would show: the result registers of a call that has returned.
+/// What a return hook would show: the result registers of a call that has returned, laid out as in a stub's frame.
 struct alignas(64) exit_frame {
     unsigned char vectors[std::size_t(ftrace::arch::vector_argument_registers) *
                           std::size_t(ftrace::arch::vector_width::zmm)];

@@ -29,7 +29,7 @@ std::string run(const test& now, mode what, void (*entry)()) {
     state.body_runs = state.callbacks = state.mismatches = 0;
     state.first_mismatch[0] = 0;
     const unsigned n = now.parameters;
-    const auto seed = reinterpret_cast<unsigned long>(&now) * 1000;
+    const auto seed = static_cast<unsigned long>(&now - tests) * 1000;
     for (unsigned i = 0; i < n; ++i) {
         now.types[i]->construct(&state.passed[i], seed + i);
         now.types[i]->construct(&state.wanted[i], seed + i);
@@ -108,6 +108,9 @@ TEST_CASE("torture: entry callbacks read, write and override under every policy"
     owner::clobber = cpu_has(width::ymm) ? clobber_avx : clobber_xmm;
     if (widest_vector <= 16) {
         owner::clobber = clobber_xmm;
+        state.vectors_saved = false;
+        enter_all<arguments, none>();
+        state.vectors_saved = true;
         enter_all<arguments, xmm>();
         enter_all<all, xmm>();
         owner::clobber = cpu_has(width::ymm) ? clobber_avx : clobber_xmm;
@@ -129,9 +132,16 @@ void on_patched(unsigned long, unsigned long, ftrace::ftrace_ops&,
     owner::callee(0, 0, nullptr, regs);
 }
 
-template <ftrace::save_policy Policy>
+/// By the rules this has no vector registers to destroy: see integer_owner.
+FTRACE_GENERAL_REGS_ONLY void on_patched_integer(unsigned long, unsigned long, ftrace::ftrace_ops&,
+                                                 ftrace::integer_regs& regs) noexcept {
+    using call = void (*)(unsigned long, unsigned long, void*, ftrace::ftrace_regs&);
+    reinterpret_cast<call>(&integer_owner::callee)(0, 0, nullptr, regs);
+}
+
+template <class Ops>
 void trace_all() {
-    static ftrace::ops<on_patched, Policy> op;
+    static Ops op;
     for (const test& t : tests) {
         const auto added = op.set_filter_ip(t.function());
         INFO(t.name << ": " << (added ? "" : added.error().message));
@@ -152,8 +162,14 @@ TEST_CASE("torture: the functions themselves, traced, then untraced again", "[ab
     if ((widest_vector > 16 && !cpu_has(width::ymm)) ||
         (widest_vector > 32 && !cpu_has(width::zmm)))
         return;
-    trace_all<ftrace::ARGS>();
-    trace_all<ftrace::SAVE_REGS>();
+    trace_all<ftrace::ops<on_patched, ftrace::ARGS>>();
+    trace_all<ftrace::ops<on_patched, ftrace::SAVE_REGS>>();
+    if (widest_vector <= 16) {
+        owner::clobber = clobber_xmm;
+        state.vectors_saved = false;
+        trace_all<ftrace::ops<on_patched_integer, ftrace::ARGS_INTEGER>>();
+        state.vectors_saved = true;
+    }
     run_all(mode::nothing, nullptr);
 }
 
