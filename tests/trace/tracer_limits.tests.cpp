@@ -139,3 +139,30 @@ TEST_CASE("tracer: mistakes get answers that help", "[trace]") {
     REQUIRE(nothing.stop());
     CHECK(nothing.read().events.empty());
 }
+
+TEST_CASE("tracer: what one tracer does is in no other's trace", "[trace]") {
+    ftrace::tracer everything("function", {.arguments = false});
+    ftrace::tracer graph("function_graph", {.arguments = false});
+    REQUIRE(everything.start());
+    REQUIRE(graph.set_filter("traced::*"));
+    REQUIRE(graph.set_notrace("traced::other"));
+    REQUIRE(graph.set_graph_function("traced::step"));
+    REQUIRE(graph.set_max_depth(3));
+    REQUIRE(graph.start());
+    run(2);
+    REQUIRE(graph.stop());
+    const auto of_graph = graph.read();
+    REQUIRE(everything.stop());
+    CHECK(of_graph.events.size() == 4);
+
+    const auto trace = everything.read();
+    std::size_t steps = 0;
+    std::set<std::string> callers;
+    for (const auto& event : trace.events) {
+        steps += trace.symbols.at(event.ip) == "_ZN6traced4stepEi";
+        const std::string caller = ftrace::demangle(trace.symbols.at(event.parent_ip));
+        if (caller.starts_with("ftrace::")) callers.insert(caller);
+    }
+    CHECK(steps == 2);
+    CHECK(callers == std::set<std::string>{});
+}

@@ -147,18 +147,28 @@ private:
     bool has_value_;
 };
 
-/// A call that yields nothing but may fail.
+/// A call that yields nothing but may fail. Where it did not, no error is made and none destroyed:
+/// strings are templates, and may be traced.
 template <>
 class [[nodiscard]] result<void> {
 public:
     using value_type = void;
     using error_type = ftrace::error;
 
-    FTRACE_NOTRACE result() noexcept = default;
-    FTRACE_NOTRACE result(result&&) noexcept = default;
-    FTRACE_NOTRACE result& operator=(result&&) noexcept = default;
-    FTRACE_NOTRACE ~result() = default;
+    FTRACE_NOTRACE result() noexcept : has_value_(true) {}
     FTRACE_NOTRACE result(ftrace::error e) noexcept : error_(std::move(e)), has_value_(false) {}
+    FTRACE_NOTRACE result(result&& other) noexcept : has_value_(other.has_value_) {
+        take(std::move(other));
+    }
+    FTRACE_NOTRACE result& operator=(result&& other) noexcept {
+        if (this != &other) {
+            clear();
+            has_value_ = other.has_value_;
+            take(std::move(other));
+        }
+        return *this;
+    }
+    FTRACE_NOTRACE ~result() { clear(); }
 
     [[nodiscard]] FTRACE_NOTRACE bool has_value() const noexcept { return has_value_; }
     FTRACE_NOTRACE explicit operator bool() const noexcept { return has_value_; }
@@ -201,8 +211,17 @@ public:
     FTRACE_NOTRACE void swap(result& other) noexcept { std::swap(*this, other); }
 
 private:
-    ftrace::error error_;
-    bool has_value_ = true;
+    FTRACE_NOTRACE void take(result&& other) noexcept {
+        if (!has_value_) ::new (static_cast<void*>(&error_)) ftrace::error(std::move(other.error_));
+    }
+    FTRACE_NOTRACE void clear() noexcept {
+        if (!has_value_) error_.~error_type();
+    }
+
+    union {
+        ftrace::error error_;
+    };
+    bool has_value_;
 };
 
 }  // namespace ftrace::inline v0

@@ -29,6 +29,7 @@ struct alignas(64) thread_state {
     void* graph;               ///< owned by graph/
     void* trace;               ///< owned by trace/
     pid_t tid;                 ///< 0: the slot is free
+    bool own_work;  ///< the section is the library's own, with the registry at hand: library_work
     alignas(16) std::byte x87_result[16];  ///< a long double on its way to st0
     std::uint64_t awaited;                 ///< a section that synchronize_callbacks() waits for
 };
@@ -75,6 +76,7 @@ public:
             slot->self = self;
             // Whoever had it may have ended inside a callback.
             __atomic_store_n(&slot->section, 0, __ATOMIC_RELEASE);
+            slot->own_work = false;
             slot->program_errno = &errno;
             ++slot->generation;
         }

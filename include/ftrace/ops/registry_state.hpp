@@ -18,6 +18,7 @@
 #include <ftrace/sites/pin.hpp>
 #include <new>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -52,8 +53,55 @@ FTRACE_NOTRACE inline error switched_off() {
             "tracing was switched off for good, since text could not be restored earlier"};
 }
 
-/// The registry, locked, for the length of one call of the public interface; or why it cannot
-/// be had.
+/// Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when it
+/// waits for ours: it has to be done before ours is taken.
+FTRACE_NOTRACE inline void use_dynamic_linker(process_state& process) {
+    unwinders();
+    // Whoever makes the registry or installs the SIGTRAP handler gives the process its code.
+    const text_state* const text = __atomic_load_n(&process.text, __ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&process.registry, __ATOMIC_ACQUIRE) == nullptr || text == nullptr ||
+        !__atomic_load_n(&text->installed, __ATOMIC_ACQUIRE))
+        pin_object(reinterpret_cast<const void*>(&list_stub::callee));
+}
+
+/// An internal section around calls of the registry: for parts of the library that do more than one
+/// of them, or make lists and texts beside. Inside a callback it does nothing, and the registry
+/// refuses.
+///
+/// The process is locked first, for the same reason as in locked_registry: who waits for the lock
+/// must not look as if it were inside a callback. No template of std is used outside the section,
+/// since it may be traced.
+class library_work {
+public:
+    FTRACE_NOTRACE library_work() {
+        process_state* const shared = process();
+        thread_state* const thread = shared == nullptr ? nullptr : this_thread();
+        if (thread == nullptr || in_section(*thread)) return;
+        use_dynamic_linker(*shared);
+        shared->lock.lock();
+        process_ = shared;
+        thread_ = thread;
+        outside_ = section_of(*thread);
+        enter_section(*thread, outside_);
+        thread->own_work = true;
+    }
+    FTRACE_NOTRACE ~library_work() {
+        if (thread_ == nullptr) return;
+        thread_->own_work = false;
+        leave_section(*thread_, outside_);
+        process_->lock.unlock();
+    }
+    library_work(const library_work&) = delete;
+    library_work& operator=(const library_work&) = delete;
+
+private:
+    process_state* process_ = nullptr;
+    thread_state* thread_ = nullptr;
+    std::uint64_t outside_ = 0;
+};
+
+/// The registry, locked, for the length of one call of the public interface; or why it cannot be
+/// had.
 class locked_registry {
 public:
     /// `leaving`: to take an ops off, which must go on when nothing else may.
@@ -66,14 +114,18 @@ public:
                              "build all objects with one version"};
             return;
         }
-        if (const thread_state* thread = this_thread(); thread != nullptr && in_section(*thread)) {
+        thread_state* const thread = this_thread();
+        // While the registry is in use, not even for the library's own work: a signal handler may
+        // have come between.
+        if (thread != nullptr && std::exchange(thread->own_work, false)) lent_ = thread;
+        if (thread != nullptr && in_section(*thread) && lent_ == nullptr) {
             failure_ = error{errc::busy,
                              "called from inside an ftrace callback, where it could wait for "
                              "itself: do it from another "
                              "thread, or after the callback"};
             return;
         }
-        use_dynamic_linker();
+        if (lent_ == nullptr) use_dynamic_linker(*process_);
         guard_.emplace(process_->lock);
         section_.emplace();
         if (process_->registry == nullptr) {
@@ -89,7 +141,9 @@ public:
         else
             state_->sites.refresh();
     }
-    FTRACE_NOTRACE ~locked_registry() = default;
+    FTRACE_NOTRACE ~locked_registry() {
+        if (lent_ != nullptr) lent_->own_work = true;
+    }
     locked_registry(const locked_registry&) = delete;
     locked_registry& operator=(const locked_registry&) = delete;
 
@@ -100,19 +154,9 @@ public:
     [[nodiscard]] FTRACE_NOTRACE process_state& shared() const noexcept { return *process_; }
 
 private:
-    // Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when
-    // it waits for ours: it has to be done before ours is taken.
-    FTRACE_NOTRACE void use_dynamic_linker() const {
-        unwinders();
-        // Whoever makes the registry or installs the SIGTRAP handler gives the process its code.
-        const text_state* const text = __atomic_load_n(&process_->text, __ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&process_->registry, __ATOMIC_ACQUIRE) == nullptr || text == nullptr ||
-            !__atomic_load_n(&text->installed, __ATOMIC_ACQUIRE))
-            pin_object(reinterpret_cast<const void*>(&list_stub::callee));
-    }
-
     process_state* process_ = nullptr;
     registry_state* state_ = nullptr;
+    thread_state* lent_ = nullptr;  // whose library_work this is part of
     std::optional<error> failure_;
     // The lock first: a thread that waits for it must not look as if it were inside a callback.
     std::optional<lock_guard> guard_;

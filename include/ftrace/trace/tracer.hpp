@@ -67,11 +67,13 @@ public:
     /// Adds the functions that match to those that are traced; without a filter all are. Patterns
     /// and errors as ftrace_ops::set_filter(). Takes effect at once, also while tracing.
     FTRACE_NOTRACE result<std::size_t> set_filter(std::string_view pattern) {
+        const detail::library_work untraced;
         if (auto known = check_name(); !known) return std::move(known).error();
         return is_graph() ? graph_.ops.set_filter(pattern) : function_.set_filter(pattern);
     }
     /// Adds functions that are never traced, whatever the filter says.
     FTRACE_NOTRACE result<std::size_t> set_notrace(std::string_view pattern) {
+        const detail::library_work untraced;
         if (auto known = check_name(); !known) return std::move(known).error();
         return is_graph() ? graph_.ops.set_notrace(pattern) : function_.set_notrace(pattern);
     }
@@ -79,6 +81,7 @@ public:
     /// function_graph only, and while it is stopped. The number of functions that match; errors:
     /// no_match, with the nearest names; invalid_argument.
     FTRACE_NOTRACE result<std::size_t> set_graph_function(std::string_view patterns) {
+        const detail::library_work untraced;
         if (auto allowed = check_graph("set_graph_function()"); !allowed)
             return std::move(allowed).error();
         const std::vector<loaded_object> objects = detail::scan_loaded_objects();
@@ -106,6 +109,7 @@ public:
     /// Traces only calls with fewer than `depth` traced calls around them; 0: all. Of
     /// function_graph only, and while it is stopped.
     FTRACE_NOTRACE result<void> set_max_depth(int depth) {
+        const detail::library_work untraced;
         if (auto allowed = check_graph("set_max_depth()"); !allowed) return allowed;
         if (depth < 0)
             return error{errc::invalid_argument,
@@ -118,6 +122,7 @@ public:
     /// traced. Errors: already_registered; invalid_argument, an unknown tracer; and those of
     /// register_ftrace_function(). With an error nothing is traced, and the program runs on.
     FTRACE_NOTRACE result<void> start() {
+        const detail::library_work untraced;
         if (auto known = check_name(); !known) return known;
         if (running_) return error{errc::already_registered, "this tracer runs already"};
         recorder_.buffers.configure(options_.buffer_kb * 1024, options_.when_full);
@@ -142,7 +147,9 @@ public:
     /// Stops tracing. When it returns, nothing is recorded any more; the events stay, to be read.
     /// Errors: those of registration::unregister(). Without effect on a tracer that does not run.
     FTRACE_NOTRACE result<void> stop() {
-        if (!std::exchange(running_, false)) return {};
+        if (!running_) return {};
+        const detail::library_work untraced;
+        running_ = false;
         if (name_ == "function") return function_handle_.unregister();
         if (is_graph()) return graph_handle_.unregister();
         return {};
@@ -154,12 +161,12 @@ public:
     /// functions. Consumes nothing; works while tracing, too. The reading thread is not traced
     /// meanwhile. Within 2 ms of the first start it waits until they are over, to know the clock.
     [[nodiscard]] FTRACE_NOTRACE trace_snapshot read() const {
+        const detail::internal_section untraced;
         trace_snapshot out;
         out.tracer = name_;
         const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
         out.cpus = cpus > 0 ? static_cast<unsigned>(cpus) : 1;
         if (recorder_.buffers.first() == nullptr) return out;
-        const detail::internal_section untraced;
         detail::trace_reader(recorder_.buffers, detail::clock_scale::since(begin_), out).read();
         return out;
     }
