@@ -13,25 +13,36 @@
 //
 // Tracing starts before the constructors of the program's static objects. It ends, and the trace is
 // written, when exit() has run their destructors and the program's atexit handlers; not after
-// _exit(), quick_exit(), abort() or a deadly signal. A child of fork() that ends by exit() writes
-// only if FTRACE_OUTPUT has a %p. Programs with raised privileges (set-user-ID) obey nothing.
+// _exit(), quick_exit(), abort(), a deadly signal, or exec, with which all that was recorded goes.
+// Programs with raised privileges (set-user-ID) obey nothing.
+//
+// Children inherit the environment. One of fork() that ends by exit() writes only if FTRACE_OUTPUT
+// has a %p. A program that is executed is traced on its own account, if it includes this header:
+// without %p it empties the file when it starts, and adds to it when it ends, as its parent does
+// later.
+//
+// The file is that which FTRACE_OUTPUT names at the start, and standard error what it is then,
+// wherever the program goes and whatever descriptors it closes.
 //
 // A mistake, such as an unknown name or a pattern that matches nothing, is one line on standard
-// error, and the program runs untraced. Its exit code is its own in any case.
+// error, and the program runs untraced; a trace that cannot be written is one line, too. The
+// program's exit code is its own in any case.
 #pragma once
 
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_state.hpp>
 #include <ftrace/export/text.hpp>
+#include <ftrace/ops/registry_state.hpp>
+#include <ftrace/trace/output_file.hpp>
 #include <ftrace/trace/spelling.hpp>
 #include <ftrace/trace/tracer.hpp>
 #include <new>
@@ -170,7 +181,13 @@ struct autostart_request {
 class autostart_session {
 public:
     FTRACE_NOTRACE explicit autostart_session(const autostart_request& request)
-        : request_(request), tracer_(request_.tracer, request_.recording), process_(::getpid()) {}
+        : request_(request),
+          tracer_(request_.tracer, request_.recording),
+          process_(::getpid()),
+          for_children_(request_.output.find("%p") != std::string::npos) {}
+    autostart_session(const autostart_session&) = delete;
+    autostart_session& operator=(const autostart_session&) = delete;
+    FTRACE_NOTRACE ~autostart_session() = default;
 
     [[nodiscard]] FTRACE_NOTRACE result<void> start() {
         if (!request_.filter.empty())
@@ -185,7 +202,13 @@ public:
         if (request_.max_depth != 0)
             if (auto set = tracer_.set_max_depth(request_.max_depth); !set)
                 return named("FTRACE_MAX_DEPTH", std::move(set).error());
-        if (auto opened = open_output(); !opened) return opened;
+        // A trace on standard error goes to what that is now, whatever the program makes of it.
+        if (request_.output.empty())
+            stderr_.duplicate(STDERR_FILENO);
+        else if (auto opened = output_.open(request_.output); !opened)
+            return named("FTRACE_OUTPUT", std::move(opened).error());
+        else
+            stderr_.watch(STDERR_FILENO);
         if (auto started = tracer_.start(); !started)
             return named("FTRACE_TRACER", std::move(started).error());
         return {};
@@ -193,22 +216,34 @@ public:
 
     /// Stops tracing, and writes what was recorded.
     FTRACE_NOTRACE void finish() {
+        const bool child = ::getpid() != process_;
+        if (child && !for_children_) return;
         (void)tracer_.stop();
-        if (::getpid() != process_) {
-            if (request_.output.find("%p") == std::string::npos || !open_output()) return;
+        const internal_section untraced;
+#if defined(__cpp_exceptions)
+        try {
+            write(child);
+        } catch (...) {
+            say("no memory for the text of the trace");
         }
-        const std::string text = to_text(tracer_.read(), request_.text);
-        for (std::size_t done = 0; done < text.size();) {
-            const ssize_t wrote = ::write(output_, text.data() + done, text.size() - done);
-            if (wrote < 0 && errno == EINTR) continue;
-            if (wrote <= 0) return;
-            done += static_cast<std::size_t>(wrote);
-        }
+#else
+        write(child);
+#endif
     }
 
-    FTRACE_NOTRACE static void say(const std::string& message) {
-        const std::string line = "ftrace: " + message + "\n";
-        (void)!::write(STDERR_FILENO, line.data(), line.size());
+    /// In a child of fork(): a descriptor that it inherited could keep a pipe open that everybody
+    /// else has closed.
+    FTRACE_NOTRACE void forget_files() noexcept {
+        output_.forget();
+        stderr_.forget();
+    }
+
+    /// One line on standard error, or rather on what that was when the session began.
+    FTRACE_NOTRACE void say(const std::string& message) const {
+        if (const int fd = stderr_.get(); fd >= 0) (void)write_all(fd, line_of(message));
+    }
+    [[nodiscard]] FTRACE_NOTRACE static std::string line_of(const std::string& message) {
+        return "ftrace: " + message + "\n";
     }
 
 private:
@@ -217,43 +252,58 @@ private:
         return e;
     }
 
-    [[nodiscard]] FTRACE_NOTRACE result<void> open_output() {
-        if (request_.output.empty()) return {};
-        std::string path = request_.output;
-        for (std::size_t at = path.find("%p"); at != std::string::npos; at = path.find("%p"))
-            path.replace(at, 2, std::to_string(::getpid()));
-        output_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (output_ >= 0) return {};
-        return error{errc::system_failure,
-                     "FTRACE_OUTPUT: cannot write '" + path + "': " + std::strerror(errno)};
+    FTRACE_NOTRACE void write(bool child) {
+        const std::string text = to_text(tracer_.read(), request_.text);
+        result<void> written;
+        if (request_.output.empty()) {
+            if (const int fd = stderr_.get(); fd >= 0) (void)write_all(fd, text);
+        } else {
+            if (child) written = output_.open(request_.output);
+            if (written) written = output_.write(text);
+        }
+        if (!written) say(named("FTRACE_OUTPUT", std::move(written).error()).message);
     }
 
     const autostart_request& request_;  ///< lives as long
     tracer tracer_;
     pid_t process_;
-    int output_ = STDERR_FILENO;
+    bool for_children_;  ///< whether each process writes a file of its own
+    output_file output_;
+    kept_descriptor stderr_;
 };
 
 inline bool autostart_done = false;
 inline autostart_session* autostarted = nullptr;
 
 FTRACE_NOTRACE inline void finish_autostarted() { autostarted->finish(); }
+FTRACE_NOTRACE inline void forget_files_of_autostarted() { autostarted->forget_files(); }
+
+/// False: it did not start, and has said why.
+[[nodiscard]] FTRACE_NOTRACE inline bool start_session(const autostart_request& request) {
+    // Also around the end of start(), which is traced already.
+    const library_work untraced;
+    auto* const session = new (std::nothrow) autostart_session(request);
+    if (session == nullptr) return false;
+    if (const result<void> started = session->start(); !started) {
+        (void)write_all(STDERR_FILENO, session->line_of(started.error().message));
+        session->forget_files();
+        delete session;
+        return false;
+    }
+    autostarted = session;
+    ::pthread_atfork(nullptr, nullptr, forget_files_of_autostarted);
+    std::atexit(finish_autostarted);
+    return true;
+}
 
 /// Starts what the environment asks for, or says why not.
 FTRACE_NOTRACE inline void start_from_environment() {
     auto* const request = new (std::nothrow) autostart_request;
     if (request == nullptr) return;
-    result<void> outcome = read_environment(*request);
-    if (outcome && request->tracer.empty()) return;
-    if (outcome) {
-        autostarted = new (std::nothrow) autostart_session(*request);
-        if (autostarted == nullptr) return;
-        outcome = autostarted->start();
-    }
-    if (!outcome)
-        autostart_session::say(outcome.error().message);
-    else
-        std::atexit(finish_autostarted);
+    const result<void> known = read_environment(*request);
+    if (!known) (void)write_all(STDERR_FILENO, autostart_session::line_of(known.error().message));
+    const bool wanted = known && !request->tracer.empty();
+    if (!wanted || !start_session(*request)) delete request;
 }
 
 /// Runs before the program's constructors. Where several files include this header, the first does.

@@ -1,6 +1,9 @@
 // The program runs itself with an environment that switches tracing on before main().
 #include <ftrace/autostart.hpp>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,15 +38,24 @@ struct outcome {
     int status;
 };
 
-// Runs this program's hidden test case, which calls outer(1) and ends with exit(7).
-outcome run(const std::string& environment) {
-    char self[4096] = {};
-    if (::readlink("/proc/self/exe", self, sizeof self - 1) <= 0) return {"no /proc/self/exe", -1};
-    // No search for leaks: exit() leaves Catch2's objects behind. Not BAZEL_TEST, which lets Catch2
-    // print warnings about the rest of Bazel's environment.
-    const std::string command = "env -u BAZEL_TEST ASAN_OPTIONS=detect_leaks=0 " + environment +
-                                " '" + self + "' '[child]' 2>&1 >/dev/null";
-    std::FILE* const pipe = ::popen(command.c_str(), "r");
+std::string self() {
+    char path[4096] = {};
+    return ::readlink("/proc/self/exe", path, sizeof path - 1) > 0 ? path : "no /proc/self/exe";
+}
+
+// How to run a hidden test case of this program. No search for leaks: exit() leaves Catch2's
+// objects behind. Not BAZEL_TEST, which lets Catch2 print warnings about the rest of Bazel's
+// environment.
+std::string command(const std::string& environment, const std::string& test) {
+    return "env -u BAZEL_TEST -u FTRACE_TRACER ASAN_OPTIONS=detect_leaks=0 " + environment + " '" +
+           self() + "' '[" + test + "]'";
+}
+
+// Runs one that ends with exit(7).
+outcome run(const std::string& environment, const std::string& test = "child",
+            const std::string& before = "") {
+    std::FILE* const pipe =
+        ::popen((before + command(environment, test) + " 2>&1 >/dev/null").c_str(), "r");
     if (pipe == nullptr) return {"popen failed", -1};
     outcome result{{}, -1};
     char buffer[4096];
@@ -72,11 +84,64 @@ TEST_CASE("child", "[.][child]") {
     std::exit(7);
 }
 
+// As daemons do: every descriptor is closed, and a file of its own takes the first number.
+TEST_CASE("closes everything", "[.][closes]") {
+    ::syscall(SYS_close_range, 2U, ~0U, 0U);  // Catch2 writes to standard output
+    const char* const mine = std::getenv("MY_FILE");
+    const int fd = ::open(mine, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0666);
+    for (int i = 0; i < 3000; ++i) (void)::dup(fd);
+    traced::outer(1);
+    const bool wrote = ::write(fd, "precious\n", 9) == 9;
+    std::exit(wrote ? 7 : 8);
+}
+
+TEST_CASE("redirects its errors", "[.][redirects]") {
+    const int fd = ::open(std::getenv("MY_FILE"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    ::dup2(fd, STDERR_FILENO);
+    traced::outer(1);
+    std::exit(::write(STDERR_FILENO, "mine\n", 5) == 5 ? 7 : 8);
+}
+
+TEST_CASE("runs itself", "[.][runs]") {
+    traced::outer(1);
+    const int status = std::system(("'" + self() + "' '[child]' >/dev/null").c_str());
+    std::exit(WEXITSTATUS(status));
+}
+
+TEST_CASE("goes elsewhere, and forks", "[.][goes]") {
+    const bool gone = ::chdir("/") == 0;
+    traced::outer(1);
+    const pid_t child = ::fork();
+    if (child == 0) std::exit(0);
+    int status = 1;
+    ::waitpid(child, &status, 0);
+    std::exit(gone && status == 0 ? 7 : 8);
+}
+
+// How many descriptors above the standard ones stand for what standard error is.
+int copies_of_standard_error() {
+    struct stat errors = {}, file = {};
+    ::fstat(STDERR_FILENO, &errors);
+    int copies = 0;
+    for (int fd = STDERR_FILENO + 1; fd < 65536; ++fd)
+        copies +=
+            ::fstat(fd, &file) == 0 && file.st_ino == errors.st_ino && file.st_dev == errors.st_dev;
+    return copies;
+}
+TEST_CASE("its child looks at its files", "[.][child_files]") {
+    const int own = copies_of_standard_error();
+    const pid_t child = ::fork();
+    if (child == 0) std::exit(copies_of_standard_error());
+    int status = 1;
+    ::waitpid(child, &status, 0);
+    std::exit(own == 1 && WEXITSTATUS(status) == 0 ? 7 : 8);
+}
+
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::StartsWith;
 
 TEST_CASE("autostart: without FTRACE_TRACER nothing happens", "[autostart]") {
-    const outcome plain = run("-u FTRACE_TRACER");
+    const outcome plain = run("");
     CHECK(plain.errors.empty());
     CHECK(plain.status == 7);
     const outcome nop = run("FTRACE_TRACER=nop FTRACE_OUTPUT=/dev/null");
@@ -163,4 +228,108 @@ TEST_CASE("autostart: a mistake is one line, and the program runs untraced", "[a
         CHECK_THAT(wrong.errors, ContainsSubstring(r.message));
         CHECK(wrong.errors.find('\n') == wrong.errors.size() - 1);
     }
+}
+
+TEST_CASE("autostart: nothing that the library itself calls is in the trace", "[autostart]") {
+    const outcome function = run("FTRACE_TRACER=function");
+    CHECK(function.status == 7);
+    CHECK_THAT(function.errors, ContainsSubstring(": traced::outer(1) <-"));
+    CHECK_THAT(function.errors, !ContainsSubstring("<-ftrace::"));
+    CHECK_THAT(function.errors, !ContainsSubstring("<-start_from_environment"));
+}
+
+TEST_CASE("autostart: a program's own files get no trace", "[autostart]") {
+    const std::string path = temporary("trace"), mine = temporary("mine");
+    const outcome closed =
+        run("FTRACE_TRACER=function FTRACE_FILTER=traced::leaf FTRACE_OUTPUT=" + path +
+                " MY_FILE=" + mine,
+            "closes");
+    CHECK(closed.status == 7);
+    CHECK(contents(mine) == "precious\n");
+    CHECK_THAT(contents(path), StartsWith("# tracer: function\n"));
+    CHECK_THAT(contents(path), ContainsSubstring(": traced::leaf(2) <-traced::outer\n"));
+
+    const std::string plain = "FTRACE_TRACER=function FTRACE_FILTER=traced::leaf MY_FILE=" + mine;
+    const outcome no_errors = run(plain, "closes");
+    CHECK(no_errors.status == 7);
+    CHECK(no_errors.errors.empty());
+    CHECK(contents(mine) == "precious\n");
+
+    const outcome redirected = run(plain, "redirects");
+    CHECK(redirected.status == 7);
+    CHECK_THAT(redirected.errors, ContainsSubstring(": traced::leaf(2) <-traced::outer\n"));
+    CHECK(contents(mine) == "mine\n");
+    std::remove(path.c_str());
+    std::remove(mine.c_str());
+}
+
+TEST_CASE("autostart: a trace that cannot be written is one line", "[autostart]") {
+    const std::string tracer = "FTRACE_TRACER=function FTRACE_FILTER='traced::*' ";
+    const outcome full = run(tracer + "FTRACE_OUTPUT=/dev/full");
+    CHECK(full.status == 7);
+    CHECK(full.errors ==
+          "ftrace: FTRACE_OUTPUT: cannot write '/dev/full': No space left on device\n");
+
+    const std::string path = temporary("large");
+    const outcome large = run(tracer + "FTRACE_OUTPUT=" + path, "child", "ulimit -f 1; ");
+    CHECK(large.status == 7);
+    CHECK(large.errors == "ftrace: FTRACE_OUTPUT: cannot write '" + path + "': File too large\n");
+    std::remove(path.c_str());
+
+    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    const outcome unread = run(tracer + "FTRACE_OUTPUT=" + path);
+    CHECK(unread.status == 7);
+    CHECK(unread.errors ==
+          "ftrace: FTRACE_OUTPUT: cannot write '" + path + "': nobody reads this FIFO\n");
+    std::remove(path.c_str());
+
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::dup2(ends[1], STDERR_FILENO);
+        ::close(ends[0]);
+        ::close(ends[1]);
+        const std::string line = "exec " + command(tracer, "child") + " >/dev/null";
+        ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+        ::_exit(127);
+    }
+    ::close(ends[0]);
+    ::close(ends[1]);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 7);
+}
+
+TEST_CASE("autostart: processes with one output add to it, each its whole trace", "[autostart]") {
+    const std::string path = temporary("shared");
+    const outcome both =
+        run("FTRACE_TRACER=function FTRACE_FILTER=traced::leaf FTRACE_OUTPUT=" + path, "runs");
+    CHECK(both.status == 7);
+    const std::string text = contents(path);
+    std::size_t headers = 0, calls = 0;
+    for (std::size_t at = 0; (at = text.find("# tracer: function\n", at)) != std::string::npos;
+         ++at)
+        ++headers;
+    for (std::size_t at = 0; (at = text.find(": traced::leaf(", at)) != std::string::npos; ++at)
+        ++calls;
+    CHECK(headers == 2);
+    CHECK(calls == 4);
+    std::remove(path.c_str());
+}
+
+TEST_CASE("autostart: an output's folder is that of the start, in children too", "[autostart]") {
+    const std::string folder = temporary("folder");
+    REQUIRE(::mkdir(folder.c_str(), 0700) == 0);
+    const outcome both = run("FTRACE_TRACER=function FTRACE_FILTER=traced::leaf FTRACE_OUTPUT=t.%p",
+                             "goes", "cd '" + folder + "'; ");
+    CHECK(both.status == 7);
+    CHECK(both.errors.empty());
+    CHECK(std::system(("test $(ls '" + folder + "' | grep -c '^t[.][0-9]*$') = 2").c_str()) == 0);
+    CHECK(std::system(("rm -rf '" + folder + "'").c_str()) == 0);
+}
+
+TEST_CASE("autostart: children keep no copy of standard error open", "[autostart]") {
+    CHECK(run("FTRACE_TRACER=function FTRACE_FILTER=traced::leaf", "child_files").status == 7);
 }
