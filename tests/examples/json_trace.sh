@@ -14,16 +14,34 @@ expect() {
 duration='[ +!#*@$] [0-9.]+ us +'
 expect '^# tracer: function_graph$'
 expect '^# CPU  DURATION                  FUNCTION CALLS$'
-expect '^ +[0-9]+\)               \|  parser::parse\(\) \{$'
-expect '^ +[0-9]+\)               \|    parser::sax_parse_internal\(\) \{$'
-expect "^ +[0-9]+\) $duration\|        lexer::scan_string\(\);$"
-expect "^ +[0-9]+\) $duration\|      \}$"
+expect '^ +[0-9]+\)               \|  basic_json::parse\(\) \{$'
+expect '^ +[0-9]+\)               \|    parser::parse\(\) \{$'
+expect '^ +[0-9]+\)               \|      parser::sax_parse_internal\(\) \{$'
+expect "^ +[0-9]+\) $duration\|          lexer::scan_string\(\);$"
+expect "^ +[0-9]+\) $duration\|        \}$"
 expect '^    \.\.\. and [0-9]{6} events more\. [0-9]+ functions were traced, [0-9]+ languages read\.$'
 expect '^  Function                                     Hit    Time            Self            Avg             s\^2$'
 expect "^  parser::parse                                  1    [0-9.]+ us "
 # Three tokens a language at the least, of which one is a string.
 expect "^  lexer::scan                               +[0-9]{6}    "
 expect "^  lexer::scan_string                         +[0-9]{5}    "
+
+# Both tables have the ten rows that they promise.
+rows=$(grep -cE '^  [A-Za-z_:~<>*=]+ +[0-9]+    [0-9.]+ us ' <<< "$output")
+[ "$rows" = 20 ] || { echo "FAILED: $rows rows in two tables of ten"; status=1; }
+
+# Other input gets an answer, and little input no absurd number.
+answer() {
+    local printed
+    printed=$("$1" <(echo "$2") 2>&1) && { echo "FAILED: $2 was taken"; status=1; }
+    grep -qE "^/dev/fd/[0-9]+ $3$" <<< "$printed" || { echo "FAILED: for $2: $printed"; status=1; }
+}
+answer "$1" '[1, 2]' 'is not ISO 639-3: it has no "639-3"'
+answer "$1" '{"a": 1}' 'is not ISO 639-3: it has no "639-3"'
+answer "$1" '{"a": ' 'is no JSON'
+few=$("$1" <(echo '{"639-3": []}')) || { echo "FAILED: ended with $? for no language"; status=1; }
+grep -qE '    \.\.\. and 0 events more\. [0-9]+ functions were traced, 0 languages read\.$' <<< "$few" ||
+    { echo "FAILED: for no language: $few"; status=1; }
 
 # Nothing was lost, no name is longer than two components, and braces close at the depth they open.
 grep -q 'LOST' <<< "$output" && { echo "FAILED: events were lost"; status=1; }

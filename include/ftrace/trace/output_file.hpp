@@ -186,10 +186,9 @@ public:
 
 private:
     [[nodiscard]] FTRACE_NOTRACE result<void> open_path(int flags) {
-        const int fd = ::open(path_.c_str(),
-                              O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
-                                  flags,
-                              0666);
+        const int fd =
+            ::open(path_.c_str(),
+                   O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags, 0666);
         if (fd < 0) return failure(errno);
         if (const int mode = ::fcntl(fd, F_GETFL); mode >= 0)
             ::fcntl(fd, F_SETFL, mode & ~O_NONBLOCK);
@@ -199,8 +198,8 @@ private:
 
     [[nodiscard]] FTRACE_NOTRACE error failure(int number) const {
         struct stat file;
-        const bool unread = number == ENXIO && ::stat(path_.c_str(), &file) == 0 &&
-                            S_ISFIFO(file.st_mode);
+        const bool unread =
+            number == ENXIO && ::stat(path_.c_str(), &file) == 0 && S_ISFIFO(file.st_mode);
         return {errc::system_failure,
                 "cannot write '" + path_ +
                     "': " + (unread ? "nobody reads this FIFO" : std::strerror(number))};
