@@ -90,6 +90,13 @@ def debian_dependencies():
     _maybe(_no_coverage_tools, name = "remote_coverage_tools")
     _maybe(
         _system_library,
+        name = "fmt",
+        header = "fmt/format.h",
+        package = "libfmt-dev",
+        targets = {"fmt": ["-lfmt"]},
+    )
+    _maybe(
+        _system_library,
         name = "catch2",
         header = "catch2/catch_all.hpp",
         package = "libcatch2-dev",

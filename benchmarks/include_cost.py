@@ -20,6 +20,7 @@ FILES = {
     "empty file": "",
     "<string>, <vector>, <atomic>": "#include <string>\n#include <vector>\n#include <atomic>\n",
     "<ftrace/ftrace.hpp>": "#include <ftrace/ftrace.hpp>\n",
+    "<ftrace/ftrace.hpp>, <fmt/format.h>": "#include <ftrace/ftrace.hpp>\n#include <fmt/format.h>\n",
     "<ftrace/autostart.hpp>": "#include <ftrace/autostart.hpp>\n",
 }
 

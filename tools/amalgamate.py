@@ -3,7 +3,7 @@
 
     amalgamate.py [--include DIR ...] [--output DIR]
 
-DIR/ftrace/ftrace.hpp        all headers but those that make text.
+DIR/ftrace/ftrace.hpp        all headers but those that need fmt.
 DIR/ftrace/ftrace_trace.hpp  the same, and those: <ftrace/trace/...> and <ftrace/export/...>;
                              <ftrace/autostart.hpp> too, in a file that defines FTRACE_AUTOSTART first.
 

@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <catch2/catch_all.hpp>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -141,6 +142,13 @@ TEST_CASE("signature: integers and floating point count apart", "[trace]") {
                             .vector(3, 0.1);
     CHECK(shown("f(char const*, double, int, float, double, double)", r) ==
           "0x0, 2.5, 3, 0.1, 1e+300, 0.1");
+    CHECK(shown("f(double, double, double, float, double)", registers()
+                                                                .vector(0, 1e6)
+                                                                .vector(1, 5e-324)
+                                                                .vector(2, 1.0 / 3)
+                                                                .vector(3, -0.0f)
+                                                                .vector(4, -HUGE_VAL)) ==
+          "1000000, 5e-324, 0.3333333333333333, -0, -inf");
     CHECK(shown("f(float _Complex, float, double _Complex, double)",
                 registers().vector(1, 1.5f).vector(4, -4.0)) == "..., 1.5, ..., -4");
 }

@@ -7,7 +7,6 @@
 #include <ftrace/trace/signature.hpp>
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -103,23 +102,11 @@ private:
 
 namespace detail {
 
-/// The shortest decimal that reads back as the same number.
-template <typename Float>
-FTRACE_NOTRACE void append_floating(std::string& out, Float value) {
-    char text[40];
-    for (int precision = 6; precision <= 17; ++precision) {
-        std::snprintf(text, sizeof text, "%.*g", precision, static_cast<double>(value));
-        if (static_cast<Float>(std::strtod(text, nullptr)) == value) break;
-    }
-    out += text;
-}
-
 FTRACE_NOTRACE inline void append_wide(std::string& out, std::uint64_t low, std::uint64_t high) {
     if (high == 0)
-        append(out, "0x%llx", static_cast<unsigned long long>(low));
+        append(out, "{:#x}", low);
     else
-        append(out, "0x%llx%016llx", static_cast<unsigned long long>(high),
-               static_cast<unsigned long long>(low));
+        append(out, "{:#x}{:016x}", high, low);
 }
 
 /// Only the bits that belong to the type count: the psABI leaves the others of the register
@@ -128,26 +115,21 @@ FTRACE_NOTRACE inline void append_integer(std::string& out, const parameter_type
                                           const std::uint64_t* words) {
     const int unused = type.bits == 0 || type.bits >= 64 ? 0 : 64 - type.bits;
     const std::uint64_t low = words[0] << unused >> unused;
-    const long long value = static_cast<long long>(words[0] << unused) >> unused;
+    const std::int64_t value = static_cast<std::int64_t>(words[0] << unused) >> unused;
     switch (type.kind) {
     case parameter_kind::boolean: out += (low & 1) != 0 ? "true" : "false"; return;
     case parameter_kind::character:
         if (low >= ' ' && low < 0x7f && low != '\'' && low != '\\')
-            append(out, "'%c'", static_cast<char>(low));
+            append(out, "'{}'", static_cast<char>(low));
         else
-            append(out, "%lld", value);
+            append(out, "{}", value);
         return;
-    case parameter_kind::signed_integer: append(out, "%lld", value); return;
-    case parameter_kind::unsigned_integer:
-        append(out, "%llu", static_cast<unsigned long long>(low));
-        return;
+    case parameter_kind::signed_integer: append(out, "{}", value); return;
+    case parameter_kind::unsigned_integer: append(out, "{}", low); return;
     case parameter_kind::wide_integer: append_wide(out, words[0], words[1]); return;
     case parameter_kind::member_function:
-    case parameter_kind::view:
-        append(out, "{0x%llx, 0x%llx}", static_cast<unsigned long long>(words[0]),
-               static_cast<unsigned long long>(words[1]));
-        return;
-    default: append(out, "0x%llx", static_cast<unsigned long long>(words[0])); return;
+    case parameter_kind::view: append(out, "{{{:#x}, {:#x}}}", words[0], words[1]); return;
+    default: append(out, "{:#x}", words[0]); return;
     }
 }
 
@@ -156,11 +138,11 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
     if (type.kind == parameter_kind::single_precision) {
         float value;
         std::memcpy(&value, words, sizeof value);
-        append_floating(out, value);
+        append(out, "{}", value);
     } else if (type.kind == parameter_kind::double_precision) {
         double value;
         std::memcpy(&value, words, sizeof value);
-        append_floating(out, value);
+        append(out, "{}", value);
     } else {
         out += "...";
     }
@@ -187,7 +169,7 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
         if (!out.empty()) out += ", ";
     };
     if (layout.this_pointer) {
-        detail::append(out, "%sthis=0x%llx", mark, static_cast<unsigned long long>(words[integer]));
+        detail::append(out, "{}this={:#x}", mark, words[integer]);
         ++integer;
     }
     for (const parameter_type& type : signature.parameters) {

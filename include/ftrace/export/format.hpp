@@ -1,64 +1,50 @@
-// The pieces that all text formats share. The formats are the kernel's, so the format strings are
-// too: printf's.
+// The pieces that all text formats share, made with fmt (https://github.com/fmtlib/fmt). The formats
+// are the kernel's.
+//
+// A program that uses no fmt has nothing to link: the first header of the library to include fmt
+// takes it in its header-only form. A file that included fmt before has chosen a form, and that is
+// taken: if it is the compiled one, the program links -lfmt, as it does anyway. Files of one program
+// may differ: functions of the header-only form are inline, and give way to those of the library
+// that are linked; both are of one version, for fmt's namespace carries it.
 #pragma once
 
+#if !defined(FMT_VERSION) && !defined(FMT_HEADER_ONLY)
+#define FMT_HEADER_ONLY
+#endif
+#include <fmt/format.h>
 #include <ftrace/core/config.hpp>
 
-#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
+#include <iterator>
 #include <string>
 
 namespace ftrace::inline v0::detail {
 
-/// Appends what printf would print.
-FTRACE_NOTRACE __attribute__((format(printf, 2, 3))) inline void append(std::string& out,
-                                                                        const char* format, ...) {
-    char fixed[256];
-    std::va_list arguments;
-    va_start(arguments, format);
-    const int length = std::vsnprintf(fixed, sizeof fixed, format, arguments);
-    va_end(arguments);
-    if (length < 0) return;
-    const std::size_t needed = static_cast<std::size_t>(length);
-    if (needed < sizeof fixed) {
-        out.append(fixed, needed);
-        return;
-    }
-    const std::size_t before = out.size();
-    out.resize(before + needed + 1);
-    va_start(arguments, format);
-    std::vsnprintf(out.data() + before, needed + 1, format, arguments);
-    va_end(arguments);
-    out.resize(before + needed);
+/// Appends the formatted arguments; the format is checked when this is compiled.
+template <typename... Args>
+FTRACE_NOTRACE void append(std::string& out, fmt::format_string<const Args&...> format,
+                           const Args&... args) {
+    fmt::vformat_to(std::back_inserter(out), format, fmt::make_format_args(args...));
 }
 
 /// "12.917 us   ": microseconds with as many of three decimals as keep it within seven digits,
 /// twelve columns in all (kernel/trace/trace_functions_graph.c, trace_print_graph_duration).
 FTRACE_NOTRACE inline void append_duration(std::string& out, std::uint64_t nanoseconds) {
-    char digits[32];
-    int length = std::snprintf(digits, sizeof digits, "%llu",
-                               static_cast<unsigned long long>(nanoseconds / 1000));
-    constexpr int width = 8, most_digits = 7;
-    if (length < most_digits) {
-        char decimals[8];
-        std::snprintf(decimals, sizeof decimals, ".%03llu",
-                      static_cast<unsigned long long>(nanoseconds % 1000));
-        const int room = width - length;
-        const int taken = room < 4 ? room : 4;
-        out.append(digits, static_cast<std::size_t>(length))
-            .append(decimals, static_cast<std::size_t>(taken));
-        length += taken;
-    } else {
-        out.append(digits, static_cast<std::size_t>(length));
+    constexpr std::size_t width = 8, most_digits = 7;
+    const std::size_t begin = out.size();
+    append(out, "{}", nanoseconds / 1000);
+    if (out.size() - begin < most_digits) {
+        append(out, ".{:03}", nanoseconds % 1000);
+        if (out.size() - begin > width) out.resize(begin + width);
     }
+    const std::size_t length = out.size() - begin;
     out += " us ";
-    if (length < width) out.append(static_cast<std::size_t>(width - length), ' ');
+    if (length < width) out.append(width - length, ' ');
 }
 
-/// How long a call took, as one character: above 10 us +, 100 us !, 1 ms #, 10 ms *, 100 ms @, 1 s
-/// $.
+/// How long a call took, as one character: + above 10 us, ! above 100 us, # above 1 ms, * above
+/// 10 ms, @ above 100 ms, $ above 1 s.
 [[nodiscard]] FTRACE_NOTRACE inline char duration_mark(std::uint64_t nanoseconds) {
     if (nanoseconds > 1'000'000'000) return '$';
     if (nanoseconds > 100'000'000) return '@';
@@ -71,13 +57,12 @@ FTRACE_NOTRACE inline void append_duration(std::string& out, std::uint64_t nanos
 
 /// "   52.100123", seconds and microseconds.
 FTRACE_NOTRACE inline void append_time(std::string& out, std::uint64_t nanoseconds) {
-    append(out, "%5llu.%06llu", static_cast<unsigned long long>(nanoseconds / 1'000'000'000),
-           static_cast<unsigned long long>(nanoseconds / 1000 % 1'000'000));
+    append(out, "{:5}.{:06}", nanoseconds / 1'000'000'000, nanoseconds / 1000 % 1'000'000);
 }
 
 /// "CPU:3 [LOST 14 EVENTS]" and the end of the line.
 FTRACE_NOTRACE inline void append_lost(std::string& out, unsigned cpu, std::uint64_t count) {
-    append(out, "CPU:%u [LOST %llu EVENTS]\n", cpu, static_cast<unsigned long long>(count));
+    append(out, "CPU:{} [LOST {} EVENTS]\n", cpu, count);
 }
 
 }  // namespace ftrace::inline v0::detail

@@ -39,9 +39,8 @@ FTRACE_NOTRACE inline void append_function(std::string& out, const trace_event& 
                                                               const text_options& options) {
     function_names names(trace, options.names);
     std::string out = "# tracer: " + trace.tracer + "\n#\n";
-    append(out, "# entries-in-buffer/entries-written: %llu/%llu   #P:%u\n#\n",
-           static_cast<unsigned long long>(trace.events.size()),
-           static_cast<unsigned long long>(trace.written), trace.cpus);
+    append(out, "# entries-in-buffer/entries-written: {}/{}   #P:{}\n#\n", trace.events.size(),
+           trace.written, trace.cpus);
     out += options.irq_info ? header_with_flags : header_without_flags;
     const std::size_t count = shown_events(trace, options);
     for (std::size_t i = 0; i < count; ++i) {
@@ -49,8 +48,7 @@ FTRACE_NOTRACE inline void append_function(std::string& out, const trace_event& 
         if (event.kind == event_kind::graph_return) continue;
         const trace_thread& thread = trace.threads[event.thread];
         if (event.lost_before != 0) append_lost(out, event.cpu, event.lost_before);
-        append(out, "%16s-%-7d [%03u] ", thread.name.c_str(), static_cast<int>(thread.tid),
-               event.cpu);
+        append(out, "{:>16}-{:<7} [{:03}] ", thread.name, thread.tid, event.cpu);
         if (options.irq_info) out += "..... ";
         append_time(out, event.time);
         out += ": ";

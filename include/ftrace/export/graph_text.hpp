@@ -183,7 +183,7 @@ private:
             append_time(out_, e.time);
             out_ += " |  ";
         }
-        if (options_.funcgraph_cpu) append(out_, " %*u) ", cpu_width_, e.cpu);
+        if (options_.funcgraph_cpu) append(out_, " {:{}}) ", e.cpu, cpu_width_);
         if (options_.funcgraph_proc) {
             process(e.thread);
             out_ += " | ";
@@ -225,11 +225,11 @@ private:
         const std::int64_t narrow = static_cast<std::int32_t>(value);
         const bool is_narrow = value >> 32 == 0;
         if (wide < 0 && wide >= most_negative_errno)
-            append(out, "%lld", static_cast<long long>(wide));
+            append(out, "{}", wide);
         else if (is_narrow && narrow < 0 && narrow >= most_negative_errno)
-            append(out, "%lld", static_cast<long long>(narrow));
+            append(out, "{}", narrow);
         else
-            append(out, "0x%llx", static_cast<unsigned long long>(value));
+            append(out, "{:#x}", value);
     }
 
     /// "   sh-4802    ": the first seven characters of the name and the id, centred in fourteen
@@ -247,7 +247,7 @@ private:
         const auto [last, first] = last_thread_.emplace(options_.by_thread ? 0 : e.cpu, e.thread);
         if (first || last->second == e.thread) return;
         out_ += " ------------------------------------------\n";
-        append(out_, " %*u) ", cpu_width_, e.cpu);
+        append(out_, " {:{}}) ", e.cpu, cpu_width_);
         process(last->second);
         out_ += " => ";
         process(e.thread);

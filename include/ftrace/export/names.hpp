@@ -94,7 +94,7 @@ private:
             symbol == trace_.symbols.end() ? std::string() : symbol->second;
         function made;
         if (linker_name.empty()) {
-            detail::append(made.name, "0x%llx", static_cast<unsigned long long>(address));
+            detail::append(made.name, "{:#x}", address);
         } else {
             const std::string text = demangle(linker_name);
             made.name = shown(std::string(split_demangled(text).name));

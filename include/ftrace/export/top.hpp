@@ -141,18 +141,17 @@ namespace detail {
 
     const int width = options.name_width;
     std::string out;
-    detail::append(out, "  %-*s         Hit", width, "Function");
+    detail::append(out, "  {:<{}}         Hit", "Function", width);
     if (timed)
-        detail::append(out, "    Time        %s    Avg             s^2",
+        detail::append(out, "    Time        {}    Avg             s^2",
                        options.self ? "    Self        " : "");
-    detail::append(out, "\n  %-*s         ---", width, "--------");
+    detail::append(out, "\n  {:<{}}         ---", "--------", width);
     if (timed)
-        detail::append(out, "    ----        %s    ---             ---",
+        detail::append(out, "    ----        {}    ---             ---",
                        options.self ? "    ----        " : "");
     out += '\n';
     for (const function_profile& f : all) {
-        detail::append(out, "  %-*.*s  %10llu", width, width, names.name(f.ip).c_str(),
-                       static_cast<unsigned long long>(f.hits));
+        detail::append(out, "  {:<{}.{}}  {:10}", names.name(f.ip), width, width, f.hits);
         if (timed) {
             out += "    ";
             detail::append_duration(out, f.time);
