@@ -78,6 +78,19 @@ struct name_parts {
     return false;
 }
 
+/// The index of the name in "*f<int>(char)", what the parentheses of "int (*f<int>(char))(long)"
+/// hold: a function that returns a pointer or a reference to a function, array or member. 0: none.
+[[nodiscard]] FTRACE_NOTRACE inline std::size_t behind_declarator(std::string_view inner) noexcept {
+    std::size_t at = 0;
+    if (!inner.starts_with('*') && !inner.starts_with('&')) {
+        at = inner.find("::*");
+        if (at == std::string_view::npos || inner.find('(') < at) return 0;
+        at += 2;
+    }
+    while (at < inner.size() && (inner[at] == '*' || inner[at] == '&')) ++at;
+    return at < inner.size() ? at : 0;
+}
+
 [[nodiscard]] FTRACE_NOTRACE inline name_parts split_name(std::string_view name) noexcept {
     std::size_t begin = 0, i = 0;
     while (i < name.size()) {
@@ -92,6 +105,16 @@ struct name_parts {
             const std::size_t end = behind_bracket(name, i);
             const std::string_view rest = name.substr(end);
             const std::size_t qualifiers = length_of_qualifiers(rest);
+            if (i == begin && (rest.starts_with('(') || rest.starts_with(" ["))) {
+                const std::string_view inner = name.substr(i + 1, end - i - 2);
+                if (const std::size_t at = behind_declarator(inner); at != 0) {
+                    name_parts nested = split_name(inner.substr(at));
+                    const std::size_t clone = rest.find(" [clone ");
+                    if (nested.suffix.empty() && clone != std::string_view::npos)
+                        nested.suffix = rest.substr(clone);
+                    if (!nested.parameters.empty()) return nested;
+                }
+            }
             if (ends_name(rest.substr(qualifiers)))
                 return {name.substr(begin, i - begin), name.substr(i, end - i), rest};
             // "(anonymous namespace)::f", "f(int) const::{lambda()#1}": the name goes on.
