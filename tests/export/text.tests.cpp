@@ -139,6 +139,61 @@ TEST_CASE("text: the function tracer's lines are the kernel's", "[export]") {
           "             app-1234    [003] 123456.000001: 0x4000 <-main\n");
 }
 
+TEST_CASE("text: a caller is told by its own table, with its place in the graph", "[export]") {
+    trace_snapshot trace = sample("function");
+    // The call is the last instruction of abort_all, and parse begins behind it.
+    trace.callers[parse_ip].linker_name = "_Z9abort_allv";
+    trace.callers[parse_ip].offset = 0x40;
+    trace.callers[parse_ip].size = 0x40;
+    trace.events = {call(event_kind::function, 0, 0, 1'000, hash_ip, parse_ip)};
+    CHECK(to_text(trace).find(": hash<int> <-abort_all\n") != std::string::npos);
+
+    trace.tracer = "function_graph";
+    trace.events = {call(event_kind::graph_entry, 0, 0, 1'000, hash_ip, parse_ip)};
+    text_options options;
+    options.funcgraph_retaddr = true;
+    CHECK(graph(trace, options) ==
+          " 0)               |  hash<int>() { /* <-abort_all+0x40/0x40 */\n");
+    options.names.replace = {{"abort_", ""}};
+    CHECK(graph(trace, options).find("<-all+0x40/0x40 ") != std::string::npos);
+}
+
+TEST_CASE("text: a clone keeps its suffix", "[export]") {
+    trace_snapshot trace = sample("function");
+    trace.symbols[parse_ip] = "_ZN2ns5parseEPKci.isra.0.constprop.1";
+    trace.symbols[hash_ip] = "hash.part.0";
+    trace.argument_words.assign(28, 7);
+    trace.events = {call(event_kind::function, 0, 0, 1'000, parse_ip, main_ip),
+                    call(event_kind::function, 0, 0, 2'000, hash_ip, main_ip)};
+    trace.events[0].arguments = 0;
+    trace.events[1].arguments = 14;
+    CHECK(to_text(trace).find(": ns::parse.isra.0.constprop.1(...) <-main\n") != std::string::npos);
+    CHECK(to_text(trace).find(": hash.part.0(...) <-main\n") != std::string::npos);
+}
+
+TEST_CASE("text: values of functions that may have been changed are marked", "[export]") {
+    trace_snapshot trace = sample("function");
+    trace.argument_words.assign(14, 7);
+    trace.events = {call(event_kind::function, 0, 0, 1'000, hash_ip, main_ip)};
+    trace.events[0].arguments = 0;
+    CHECK(to_text(trace).find(": hash<int>(7) <-main\n") != std::string::npos);
+    trace.changeable = {hash_ip};
+    CHECK(to_text(trace).find(": hash<int>(?7) <-main\n") != std::string::npos);
+}
+
+TEST_CASE("text: where events are missing, a return is no evidence for the call before",
+          "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.symbols[parse_ip] = "_Z5parsePc";  // parse(char*)
+    trace.argument_words.assign(14, 0x7fff'0000'1000);
+    trace.events = {enter(0, parse_ip, 1'000), leave(0, parse_ip, 2'000, 500)};
+    trace.events[0].arguments = 0;
+    trace.events[1].has_return_value = true;  // 0: not the call's first word
+    CHECK(graph(trace) == " 0)   0.500 us    |  parse(0x7fff00001000);\n");
+    trace.events[1].lost_before = 3;
+    CHECK(graph(trace).find("parse(?0x7fff00001000)") != std::string::npos);
+}
+
 TEST_CASE("text: lost events are told where they are missing", "[export]") {
     trace_snapshot trace = sample("function");
     trace.events = {call(event_kind::function, 1, 2, 1'000'000'000, hash_ip, main_ip)};

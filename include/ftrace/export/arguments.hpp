@@ -3,6 +3,7 @@
 
 #include <ftrace/arch/argument_words.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/export/evidence.hpp>
 #include <ftrace/export/format.hpp>
 #include <ftrace/trace/signature.hpp>
 
@@ -11,94 +12,6 @@
 #include <string>
 
 namespace ftrace::inline v0 {
-
-/// Where the integer words of a call's parameters begin, if the two open questions are answered so.
-struct argument_layout {
-    bool result_pointer;  ///< the first word is the address of the result
-    bool this_pointer;    ///< the first word, or the one behind, is `this`
-    [[nodiscard]] FTRACE_NOTRACE constexpr int words() const {
-        return result_pointer + this_pointer;
-    }
-};
-
-/// What the calls of one function show about its first integer words, where the name leaves it
-/// open.
-struct argument_evidence {
-    FTRACE_NOTRACE constexpr argument_evidence() = default;
-    FTRACE_NOTRACE constexpr argument_evidence(bool no_address, bool other_result)
-        : first_is_no_address(no_address), returns_something_else(other_result) {}
-
-    /// Some call had a first word that cannot be an address: so it was neither `this` nor a
-    /// result's address.
-    bool first_is_no_address = false;
-    /// Some call returned another word than it got first. A function that returns a class in memory
-    /// returns the address it was given (psABI 3.2.3), so this one does not.
-    bool returns_something_else = false;
-    /// Calls that would be odd if the words were laid out so: [result_pointer][this_pointer].
-    std::uint64_t odd[2][2] = {};
-
-    FTRACE_NOTRACE void see_call(const function_signature& signature, const std::uint64_t* words) {
-        if (!is_address(words[0])) first_is_no_address = true;
-        for (const bool result : {false, true})
-            for (const bool self : {false, true})
-                odd[result][self] += is_odd(signature, {result, self}, words);
-    }
-    FTRACE_NOTRACE void see_return(std::uint64_t first_word, std::uint64_t result) {
-        if (first_word != result) returns_something_else = true;
-    }
-
-    /// Whether the layout is certain, and which it is, or else which is most likely.
-    FTRACE_NOTRACE bool decide(const function_signature& signature, argument_layout& out) const {
-        certainty self = signature.this_pointer, result = signature.result_pointer;
-        if (first_is_no_address && result == certainty::maybe) result = certainty::no;
-        if (first_is_no_address && self == certainty::maybe) self = certainty::no;
-        if (returns_something_else && result == certainty::maybe) result = certainty::no;
-        out = {result == certainty::yes,
-               self == certainty::yes || (self == certainty::maybe && signature.assume_this)};
-        const argument_layout expected = out;
-        // `this` last: where neither is expected, a result's address is the likelier explanation.
-        for (const bool t : {false, true})
-            for (const bool r : {false, true}) {
-                const bool possible =
-                    (result == certainty::maybe || r == expected.result_pointer) &&
-                    (self == certainty::maybe || t == expected.this_pointer);
-                if (possible && odd[r][t] < odd[out.result_pointer][out.this_pointer]) out = {r, t};
-            }
-        return self != certainty::maybe && result != certainty::maybe;
-    }
-
-private:
-    [[nodiscard]] FTRACE_NOTRACE static bool is_address(std::uint64_t word) {
-        constexpr std::uint64_t first_page = 4096;
-        constexpr int highest_user_bit = 56;
-        return word >= first_page && word >> highest_user_bit == 0;
-    }
-
-    /// A pointer that is no address, or a small integer in a register whose upper half is in use:
-    /// compilers rarely leave such a thing, though the psABI allows it.
-    [[nodiscard]] FTRACE_NOTRACE static bool is_odd(const function_signature& signature,
-                                                    argument_layout layout,
-                                                    const std::uint64_t* words) {
-        for (int i = 0; i < layout.words(); ++i)
-            if (!is_address(words[i])) return true;
-        int at = layout.words();
-        for (const parameter_type& type : signature.parameters) {
-            if (type.kind == parameter_kind::unknown) return false;
-            const int count = type.integer_words();
-            if (count == 0 || at + count > arch::integer_argument_words) continue;
-            const bool pointer =
-                type.kind == parameter_kind::pointer || type.kind == parameter_kind::object_address;
-            if (pointer && words[at] != 0 && !is_address(words[at])) return true;
-            const auto extended = static_cast<std::uint64_t>(
-                static_cast<std::int64_t>(static_cast<std::int32_t>(words[at])));
-            if (!pointer && type.bits != 0 && type.bits <= 32 && words[at] >> 32 != 0 &&
-                words[at] != extended)
-                return true;
-            at += count;
-        }
-        return false;
-    }
-};
 
 namespace detail {
 
@@ -127,6 +40,18 @@ FTRACE_NOTRACE inline void append_integer(std::string& out, const parameter_type
     case parameter_kind::signed_integer: append(out, "{}", value); return;
     case parameter_kind::unsigned_integer: append(out, "{}", low); return;
     case parameter_kind::wide_integer: append_wide(out, words[0], words[1]); return;
+    case parameter_kind::halves:
+        append(out, "{{{:#x}, {:#x}}}", words[0] & 0xffff'ffff, words[0] >> 32);
+        return;
+    case parameter_kind::optional: {
+        // The value, and behind it one byte that tells whether there is one.
+        const bool narrow = type.bits == 32;
+        if (((narrow ? words[0] >> 32 : words[1]) & 0xff) == 0)
+            out += "nullopt";
+        else
+            append(out, "{{{:#x}}}", narrow ? words[0] & 0xffff'ffff : words[0]);
+        return;
+    }
     case parameter_kind::member_function:
     case parameter_kind::view: append(out, "{{{:#x}, {:#x}}}", words[0], words[1]); return;
     default: append(out, "{:#x}", words[0]); return;
@@ -156,20 +81,23 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
 /// behind a class or enum passed by value (its registers are not known), and for the tail of a
 /// variadic function; `this=` before the object of a member function. A `?` marks each word that
 /// would be another if the first register held `this`, or the address of the result, where neither
-/// the name nor the evidence can tell.
+/// the name nor the evidence can tell; and every value of a function whose compiler may have
+/// changed its parameters.
 [[nodiscard]] FTRACE_NOTRACE inline std::string arguments_text(const function_signature& signature,
                                                                const argument_evidence& evidence,
                                                                const std::uint64_t* words) {
     if (!signature.known) return "...";
-    argument_layout layout;
-    const char* const mark = evidence.decide(signature, layout) ? "" : "?";
-    int integer = layout.result_pointer ? 1 : 0, vector = 0;
+    const argument_reading reading = evidence.decide(signature);
+    const bool doubtful = signature.may_be_changed;
+    const char* const mark = doubtful || !reading.words_certain ? "?" : "";
+    int integer = reading.layout.result_pointer ? 1 : 0, vector = 0;
     std::string out;
     const auto separate = [&out]() FTRACE_NOTRACE {
         if (!out.empty()) out += ", ";
     };
-    if (layout.this_pointer) {
-        detail::append(out, "{}this={:#x}", mark, words[integer]);
+    if (reading.layout.this_pointer) {
+        detail::append(out, "{}this={:#x}", doubtful || !reading.this_certain ? "?" : "",
+                       words[integer]);
         ++integer;
     }
     for (const parameter_type& type : signature.parameters) {
@@ -182,10 +110,14 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
             detail::append_integer(out, type, words + integer);
             integer += integers;
         } else if (vectors > 0 && vector + vectors <= arch::vector_argument_words) {
+            if (doubtful) out += '?';
             detail::append_vector(out, type, words + arch::integer_argument_words + vector);
             vector += vectors;
         } else {
             out += "...";
+            // The psABI leaves the last register to the next integer, and so does gcc; clang puts
+            // that on the stack as well, or half of this one into the register.
+            if (type.kind == parameter_kind::wide_integer) integer = arch::integer_argument_words;
         }
     }
     if (signature.variadic) {

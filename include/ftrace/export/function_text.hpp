@@ -31,7 +31,7 @@ inline constexpr const char* header_without_flags =
 FTRACE_NOTRACE inline void append_function(std::string& out, const trace_event& event,
                                            function_names& names) {
     out += names.call(event, false);
-    if (event.parent_ip != 0) out.append(" <-").append(names.name(event.parent_ip));
+    if (event.parent_ip != 0) out.append(" <-").append(names.caller(event.parent_ip));
     out += '\n';
 }
 

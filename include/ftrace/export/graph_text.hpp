@@ -210,7 +210,7 @@ private:
         std::string text;
         if (name) text += ' ' + names_.name(place.ip);
         if (options_.funcgraph_retaddr && place.parent_ip != 0)
-            text += " <-" + names_.name(place.parent_ip);
+            text += " <-" + names_.caller_place(place.parent_ip);
         if (options_.funcgraph_retval && back != nullptr && back->has_return_value) {
             text += " ret=";
             return_value(text, back->return_value);

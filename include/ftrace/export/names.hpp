@@ -49,6 +49,7 @@ public:
         if (!arguments || !options.arguments || trace.argument_words.empty()) return;
         facts_ = trace.scopes;
         for (const auto& [address, linker_name] : trace.symbols) facts_.add(demangle(linker_name));
+        for (const auto& [address, from] : trace.callers) facts_.add(demangle(from.linker_name));
         gather_evidence();
     }
     function_names(const function_names&) = delete;
@@ -58,6 +59,26 @@ public:
     /// "ns::parse"; an address without a symbol is shown as a number.
     [[nodiscard]] FTRACE_NOTRACE const std::string& name(std::uintptr_t address) {
         return of(address).name;
+    }
+
+    /// Who called, by the return address: "main".
+    [[nodiscard]] FTRACE_NOTRACE const std::string& caller(std::uintptr_t return_address) {
+        const auto found = trace_.callers.find(return_address);
+        if (found == trace_.callers.end()) return name(return_address);
+        const auto known = callers_.find(return_address);
+        if (known != callers_.end()) return known->second;
+        return callers_
+            .emplace(return_address, shown_name(found->second.linker_name, return_address))
+            .first->second;
+    }
+
+    /// The same, and where in it, as the kernel's %pS: "main+0x12/0x40".
+    [[nodiscard]] FTRACE_NOTRACE std::string caller_place(std::uintptr_t return_address) {
+        std::string out = caller(return_address);
+        const auto found = trace_.callers.find(return_address);
+        if (found != trace_.callers.end() && found->second.size != 0)
+            detail::append(out, "+{:#x}/{:#x}", found->second.offset, found->second.size);
+        return out;
     }
 
     /// "ns::parse", and in parentheses the values recorded with the event; without them "()" if
@@ -93,14 +114,28 @@ private:
         const std::string linker_name =
             symbol == trace_.symbols.end() ? std::string() : symbol->second;
         function made;
-        if (linker_name.empty()) {
-            detail::append(made.name, "{:#x}", address);
-        } else {
+        made.name = shown_name(linker_name, address);
+        if (!linker_name.empty()) {
             const std::string text = demangle(linker_name);
-            made.name = shown(std::string(split_demangled(text).name));
             made.signature = signature_from_name(text, facts_);
+            made.signature.may_be_changed = trace_.changeable.count(address) != 0;
         }
         return functions_.emplace(address, std::move(made)).first->second;
+    }
+
+    /// A clone keeps its suffix, "parse.isra.0": it tells why the values of arguments are missing.
+    [[nodiscard]] FTRACE_NOTRACE std::string shown_name(const std::string& linker_name,
+                                                        std::uintptr_t address) const {
+        if (linker_name.empty()) return fmt::format("{:#x}", address);
+        const std::string text = demangle(linker_name);
+        const demangled_name parts = split_demangled(text);
+        std::string suffix;
+        for (std::size_t at = parts.clone.find('.'); at < parts.clone.size();) {
+            const std::size_t end = parts.clone.find_first_of(")]", at);
+            suffix += parts.clone.substr(at, end - at);
+            at = parts.clone.find('.', end);
+        }
+        return shown(std::string(parts.name)) + suffix;
     }
 
     [[nodiscard]] FTRACE_NOTRACE std::string shown(std::string name) const {
@@ -121,18 +156,21 @@ private:
     }
 
     /// One pass over all calls; returns are matched with the innermost open call of their thread
-    /// and depth.
+    /// and depth. Where events are missing, no call before belongs to a return behind.
     FTRACE_NOTRACE void gather_evidence() {
         std::map<std::pair<std::uint32_t, std::uint32_t>, const trace_event*> open;
         for (const trace_event& event : trace_.events) {
             const std::pair place(event.thread, event.depth);
+            if (event.lost_before != 0)
+                open.erase(open.lower_bound({event.thread, 0}),
+                           open.lower_bound({event.thread + 1, 0}));
             if (event.kind == event_kind::graph_return) {
                 const auto call = open.find(place);
                 if (call != open.end() && event.has_return_value && call->second->ip == event.ip)
                     evidence_[event.ip].see_return(*words(*call->second), event.return_value);
                 if (call != open.end()) open.erase(call);
             } else if (event.arguments != trace_event::no_arguments) {
-                evidence_[event.ip].see_call(of(event.ip).signature, words(event));
+                evidence_[event.ip].see_call(of(event.ip).signature, words(event), trace_.memory);
                 if (event.kind == event_kind::graph_entry) open[place] = &event;
             }
         }
@@ -143,6 +181,7 @@ private:
     scope_facts facts_;
     std::map<std::uintptr_t, argument_evidence> evidence_;
     std::map<std::uintptr_t, function> functions_;
+    std::map<std::uintptr_t, std::string> callers_;
 };
 
 }  // namespace ftrace::inline v0

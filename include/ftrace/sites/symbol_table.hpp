@@ -34,6 +34,10 @@ struct symbol_entry {
     [[nodiscard]] FTRACE_NOTRACE std::string_view linker_name() const noexcept {
         return {name, name_size};
     }
+    /// Whether only its own file can call it by this name (STB_LOCAL).
+    [[nodiscard]] FTRACE_NOTRACE bool is_local() const noexcept { return (rank & local) != 0; }
+
+    static constexpr std::uint32_t local = 4;  ///< bit of `rank`
 };
 
 /// CRC-32 of .gnu_debuglink (IEEE 802.3, reflected; gdb manual, "Debug Link").
@@ -159,7 +163,7 @@ private:
         const unsigned binding = ELF64_ST_BIND(symbol.st_info);
         std::uint32_t rank = symbol.st_size == 0 ? 16 : 0;
         if (ELF64_ST_TYPE(symbol.st_info) == STT_NOTYPE) rank += 8;
-        rank += binding == STB_GLOBAL ? 0 : binding == STB_WEAK ? 2 : 4;
+        rank += binding == STB_GLOBAL ? 0 : binding == STB_WEAK ? 2 : symbol_entry::local;
         for (const std::string_view base : {"C2E", "D2E"})
             if (name.find(base) != std::string_view::npos) rank += 1;
         return rank;

@@ -23,6 +23,7 @@ struct function_symbol {
         name;  ///< linker name; "object+0x1234" or "0x7f1234" where nothing names the address
     std::uintptr_t start = 0;  ///< the function's first byte; without a name the address asked for
     std::size_t size = 0;      ///< 0 where nothing tells
+    bool is_local = false;     ///< whether only its own file can call it by its name
 
     FTRACE_NOTRACE function_symbol() = default;
     FTRACE_NOTRACE function_symbol(function_symbol&&) = default;
@@ -164,6 +165,7 @@ FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
             found.name = entry->linker_name();
             found.start = static_cast<std::uintptr_t>(entry->address) + image.bias;
             found.size = static_cast<std::size_t>(entry->size);
+            found.is_local = entry->is_local();
         } else {
             found.name = offset_name(base_of_path(image.readable_path()), offset);
         }

@@ -16,14 +16,17 @@ namespace ftrace::inline v0 {
 struct demangled_name {
     FTRACE_NOTRACE demangled_name() = default;
 
-    std::string_view return_type;  ///< "int"; only function templates carry it
-    std::string_view name;         ///< "ns::parse<int>"
-    std::string_view scope;        ///< "ns"; empty where there is none
-    std::string_view base;         ///< "parse<int>"
-    std::string_view parameters;   ///< "char const*, int"
-    std::string_view qualifiers;   ///< " const"
-    std::string_view clone;        ///< " [clone .isra.0]"
-    bool is_function = false;  ///< whether there is a parameter list; without one all is in `name`
+    /// "int"; only function templates carry it. Of "int (*f<int>(char))(long)" what stands before
+    /// the name: "int (*".
+    std::string_view return_type;
+    std::string_view name;        ///< "ns::parse<int>"
+    std::string_view scope;       ///< "ns"; empty where there is none
+    std::string_view base;        ///< "parse<int>"
+    std::string_view parameters;  ///< "char const*, int"
+    std::string_view qualifiers;  ///< " const"
+    std::string_view clone;       ///< " [clone .isra.0]", or " (.isra.0)" of LLVM's demangler
+    /// Whether there is a parameter list; without one all is in `name`.
+    bool is_function = false;
 };
 
 namespace detail {
@@ -92,6 +95,43 @@ FTRACE_NOTRACE inline bool drop_suffix(std::string_view& text, std::string_view 
     return std::string_view::npos;
 }
 
+/// Takes the qualifiers of a member function from the end of `text`.
+FTRACE_NOTRACE inline void drop_qualifiers(std::string_view& text) {
+    for (bool again = true; again;) {
+        again = false;
+        for (const std::string_view word : {" const", " volatile", " &&", " &", "&&", "&"})
+            again |= drop_suffix(text, word);
+    }
+}
+
+/// Behind the qualifiers of a function that is a scope, as in "f(int) const::{lambda()#1}"; `at`
+/// where others follow: in "decltype(auto) f<int>" it is the name.
+[[nodiscard]] FTRACE_NOTRACE inline std::size_t skip_scope_qualifiers(std::string_view text,
+                                                                      std::size_t at) {
+    const std::size_t end = text.find("::", at);
+    if (end == std::string_view::npos) return at;
+    std::string_view between = text.substr(at, end - at);
+    drop_qualifiers(between);
+    return between.empty() ? end : at;
+}
+
+/// "*f<int>(char)", what stands in the parentheses of "int (*f<int>(char))(long)": behind the
+/// operators of the declarator; 0 if there is none, or nothing behind.
+[[nodiscard]] FTRACE_NOTRACE inline std::size_t skip_declarator(std::string_view text) {
+    std::size_t at = 0;
+    if (text.empty() || (text[0] != '*' && text[0] != '&')) {
+        // "S::*f<int>(char)": a pointer to a member
+        at = text.find("::*");
+        if (at == std::string_view::npos || text.substr(0, at).find('(') != std::string_view::npos)
+            return 0;
+        at += 2;
+    }
+    while (at < text.size() && (text[at] == '*' || text[at] == '&')) ++at;
+    for (const std::string_view word : {" const ", " volatile "})
+        if (text.substr(at, word.size()) == word) at += word.size();
+    return at < text.size() ? at : 0;
+}
+
 /// Fills return_type, name, scope and base from what stands before the parameter list.
 FTRACE_NOTRACE inline void split_head(std::string_view head, demangled_name& out) {
     std::size_t begin = 0, base = 0;
@@ -111,8 +151,13 @@ FTRACE_NOTRACE inline void split_head(std::string_view head, demangled_name& out
             at = behind;
             continue;
         }
-        // "f(int) const::{lambda()#1}": qualifiers of a function that is a scope.
-        if (c == ' ' && (at == 0 || head[at - 1] != ')')) begin = base = at + 1;
+        if (c == ' ' && at > 0 && head[at - 1] == ')') {
+            if (const std::size_t behind = skip_scope_qualifiers(head, at); behind != at) {
+                at = behind;
+                continue;
+            }
+        }
+        if (c == ' ') begin = base = at + 1;
         if (c == ':' && head.substr(at, 2) == "::") {
             base = at + 2;
             ++at;
@@ -125,6 +170,9 @@ FTRACE_NOTRACE inline void split_head(std::string_view head, demangled_name& out
     out.scope = base == begin ? std::string_view{} : head.substr(begin, base - begin - 2);
 }
 
+[[nodiscard]] FTRACE_NOTRACE inline bool split_declarator(std::string_view text,
+                                                          demangled_name& out);
+
 }  // namespace detail
 
 /// Splits a name as the demangler writes it. A name without a parameter list (a C function, a
@@ -132,21 +180,34 @@ FTRACE_NOTRACE inline void split_head(std::string_view head, demangled_name& out
 [[nodiscard]] FTRACE_NOTRACE inline demangled_name split_demangled(std::string_view text) {
     demangled_name out;
     std::string_view rest = text;
-    if (const std::size_t clone = rest.find(" [clone "); clone != std::string_view::npos) {
+    std::size_t clone = rest.find(" [clone ");
+    if (clone == std::string_view::npos) {
+        clone = rest.rfind(" (.");
+        if (clone != std::string_view::npos && rest.substr(clone, 6) == " (...)")
+            clone = std::string_view::npos;
+    }
+    if (clone != std::string_view::npos) {
         out.clone = rest.substr(clone);
         rest = rest.substr(0, clone);
     }
     const std::size_t whole = rest.size();
-    for (bool again = true; again;) {
-        again = false;
-        for (const std::string_view word : {" const", " volatile", " &&", " &", "&&", "&"})
-            again |= detail::drop_suffix(rest, word);
+    detail::drop_qualifiers(rest);
+    // "int (&f<int>(int)) [3]"
+    std::string_view declarator = rest;
+    while (!declarator.empty() && declarator.back() == ']') {
+        const std::size_t bracket = declarator.rfind('[');
+        declarator.remove_suffix(declarator.size() -
+                                 (bracket == std::string_view::npos ? 0 : bracket));
+        detail::drop_suffix(declarator, " ");
     }
+    if (detail::split_declarator(declarator, out)) return out;
     if (rest.empty() || rest.back() != ')') {
         out.name = out.base = text.substr(0, whole);
         return out;
     }
     const std::size_t open = detail::opening_parenthesis(rest);
+    if (open != std::string_view::npos && detail::split_declarator(rest.substr(0, open), out))
+        return out;
     if (open == std::string_view::npos || open == 0) {
         out.name = out.base = text.substr(0, whole);
         return out;
@@ -157,6 +218,31 @@ FTRACE_NOTRACE inline void split_head(std::string_view head, demangled_name& out
     detail::split_head(rest.substr(0, open), out);
     return out;
 }
+
+namespace detail {
+
+/// "int (*f<int>(char) const)", without the parameters of the function that f returns the address
+/// of: a function inside of its result's declarator. False: it is not that.
+FTRACE_NOTRACE inline bool split_declarator(std::string_view text, demangled_name& out) {
+    if (text.empty() || text.back() != ')') return false;
+    const std::size_t open = opening_parenthesis(text);
+    if (open == std::string_view::npos || (open != 0 && text[open - 1] != ' ')) return false;
+    const std::string_view inner = text.substr(open + 1, text.size() - open - 2);
+    const std::size_t operators = skip_declarator(inner);
+    if (operators == 0) return false;
+    const demangled_name nested = split_demangled(inner.substr(operators));
+    if (!nested.is_function || nested.name.empty()) return false;
+    out.name = nested.name;
+    out.scope = nested.scope;
+    out.base = nested.base;
+    out.parameters = nested.parameters;
+    out.qualifiers = nested.qualifiers;
+    out.is_function = true;
+    out.return_type = text.substr(0, open + 1 + operators);
+    return true;
+}
+
+}  // namespace detail
 
 /// The elements of a parameter or template argument list, split at its own commas.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<std::string_view> split_list(

@@ -13,14 +13,17 @@ namespace ftrace::inline v0 {
 enum class parameter_kind : std::uint8_t {
     none,  ///< void
     boolean,
-    character,  ///< char, signed char, unsigned char, char8_t: 8 bits
+    character,  ///< char, signed char: shown as a letter
     signed_integer,
     unsigned_integer,
     wide_integer,      ///< __int128: two words
-    pointer,           ///< pointers, references, nullptr_t, data member pointers
+    pointer,           ///< pointers, nullptr_t, data member pointers
+    reference,         ///< always the address of something
     object_address,    ///< a class that its name proves non-trivial: the address of the object
     member_function,   ///< pointer to member function: two words
-    view,              ///< string_view, span, initializer_list: two words
+    view,              ///< string_view, span, initializer_list, a pair of words: two words
+    halves,            ///< a pair of 32 bits each: one word
+    optional,          ///< of an integer or pointer of `bits` bits: one word, or two
     single_precision,  ///< float
     double_precision,
     vector_register,  ///< one vector register, more than its low word (__m128, __float128)
@@ -31,7 +34,7 @@ enum class parameter_kind : std::uint8_t {
 
 struct parameter_type {
     parameter_kind kind = parameter_kind::unknown;
-    std::uint8_t bits = 64;  ///< of the integer kinds
+    std::uint8_t bits = 64;  ///< of the integer kinds, and of what an optional holds
 
     /// Words it takes of the integer argument registers, and of the vector ones.
     [[nodiscard]] FTRACE_NOTRACE constexpr int integer_words() const {
@@ -41,7 +44,10 @@ struct parameter_type {
         case parameter_kind::signed_integer:
         case parameter_kind::unsigned_integer:
         case parameter_kind::pointer:
+        case parameter_kind::reference:
+        case parameter_kind::halves:
         case parameter_kind::object_address: return 1;
+        case parameter_kind::optional: return bits == 32 ? 1 : 2;
         case parameter_kind::wide_integer:
         case parameter_kind::member_function:
         case parameter_kind::view: return 2;
@@ -115,7 +121,70 @@ inline constexpr std::string_view nontrivial_types[] = {
 inline constexpr std::string_view view_types[] = {"std::basic_string_view", "std::string_view",
                                                   "std::initializer_list"};
 
+[[nodiscard]] FTRACE_NOTRACE inline parameter_type classify_template(std::string_view type);
+
+/// Where the operators of a declarator stand: "*" of "int (*)(char)", "* const&" of
+/// "int (* const&) [3]", "S::*" of "void (S::*)(int) &", and the inner "*" of
+/// "int (*(*)(int))(char)". Empty if there is none; `called`: whether parameters follow.
+[[nodiscard]] FTRACE_NOTRACE inline std::string_view find_declarator(std::string_view type,
+                                                                     bool& called) {
+    for (std::size_t at = 0; at < type.size();) {
+        const char c = type[at];
+        if (c != '(' && c != '<' && c != '[' && c != '{') {
+            at = operator_at(type, at) ? skip_operator(type, at) : at + 1;
+            continue;
+        }
+        const std::size_t close = skip_brackets(type, at);
+        if (close == std::string_view::npos) return {};
+        // Behind a letter, parentheses hold the parameters of a function that is a scope.
+        const char before = at == 0 ? ' ' : type[at - 1];
+        if (c == '(' && (before == ' ' || before == '*' || before == '&' || before == '(')) {
+            const std::string_view inner = type.substr(at + 1, close - at - 2);
+            const std::string_view nested = find_declarator(inner, called);
+            if (!nested.empty()) return nested;
+            const bool operators =
+                !inner.empty() && (inner[0] == '*' || inner[0] == '&' ||
+                                   collapse_templates(inner, "").find("::*") != std::string::npos);
+            if (operators) {
+                called = close < type.size() && type[close] == '(';
+                return inner;
+            }
+        }
+        at = close;
+    }
+    return {};
+}
+
+}  // namespace detail
+
+/// Classifies one element of a demangled parameter list. `unknown` where the name leaves it open.
+[[nodiscard]] FTRACE_NOTRACE inline parameter_type classify_parameter(std::string_view type) {
+    const auto drop_cv = [](std::string_view& from) FTRACE_NOTRACE {
+        for (const std::string_view word : {" const", " volatile"}) detail::drop_suffix(from, word);
+    };
+    drop_cv(type);
+    if (type.empty()) return {parameter_kind::none, 0};
+    for (const detail::named_type& builtin : detail::builtin_types)
+        if (type == builtin.name) return {builtin.kind, builtin.bits};
+    // What is nearest to the name that is not there decides, the last of the operators.
+    bool called = false;
+    std::string_view operators = detail::find_declarator(type, called);
+    if (operators.empty()) operators = type;
+    drop_cv(operators);
+    if (operators.back() == '&') return {parameter_kind::reference, 64};
+    const bool member = operators.size() > 3 && operators.substr(operators.size() - 3) == "::*";
+    if (member && called) return {parameter_kind::member_function, 64};
+    if (operators.back() == '*') return {parameter_kind::pointer, 64};
+    return detail::classify_template(type);
+}
+
+namespace detail {
+
+/// Class templates of the standard library whose layout is part of its ABI: libstdc++ and libc++
+/// have the same. A pair or an optional is passed as the structure that it is (psABI 3.2.3) where
+/// what it holds can be copied bit by bit.
 [[nodiscard]] FTRACE_NOTRACE inline parameter_type classify_template(std::string_view type) {
+    constexpr parameter_type unknown{parameter_kind::unknown, 64};
     std::string name = collapse_templates(type, "");
     for (const std::string_view space : {"std::__cxx11::", "std::__1::"})
         if (name.compare(0, space.size(), space) == 0) name.replace(0, space.size(), "std::");
@@ -123,37 +192,44 @@ inline constexpr std::string_view view_types[] = {"std::basic_string_view", "std
         if (name == known) return {parameter_kind::object_address, 64};
     for (const std::string_view known : view_types)
         if (name == known) return {parameter_kind::view, 64};
-    constexpr std::string_view dynamic_extent = "18446744073709551615ul>";
-    if (name == "std::span" && type.find(dynamic_extent) != std::string_view::npos)
-        return {parameter_kind::view, 64};
-    return {parameter_kind::unknown, 64};
+
+    const std::size_t open = type.find('<');
+    if (open == std::string_view::npos || type.back() != '>' ||
+        skip_brackets(type, open) != type.size())
+        return unknown;
+    const auto arguments = split_list(type.substr(open + 1, type.size() - open - 2));
+    if (arguments.empty()) return unknown;
+    if (name == "std::span" && arguments.size() == 2)
+        return {arguments[1].substr(0, 20) == "18446744073709551615" ? parameter_kind::view
+                                                                     : parameter_kind::pointer,
+                64};
+    const parameter_type first = classify_parameter(arguments[0]);
+    const auto is_word = [](const parameter_type& t) FTRACE_NOTRACE {
+        return t.kind == parameter_kind::signed_integer ||
+               t.kind == parameter_kind::unsigned_integer || t.kind == parameter_kind::pointer;
+    };
+    if (name == "std::optional" && is_word(first) && (first.bits == 32 || first.bits == 64))
+        return {parameter_kind::optional, first.bits};
+    if (name == "std::complex") {
+        if (first.kind == parameter_kind::single_precision)
+            return {parameter_kind::vector_register, 64};
+        if (first.kind == parameter_kind::double_precision)
+            return {parameter_kind::vector_pair, 128};
+        if (arguments[0] == "long double") return {parameter_kind::memory, 0};
+    }
+    if (name == "std::pair" && arguments.size() == 2) {
+        const parameter_type second = classify_parameter(arguments[1]);
+        if (is_word(first) && is_word(second) && first.bits == second.bits) {
+            if (first.bits == 32) return {parameter_kind::halves, 64};
+            if (first.bits == 64) return {parameter_kind::view, 64};
+        }
+        if (first.kind == second.kind && first.kind == parameter_kind::double_precision)
+            return {parameter_kind::vector_pair, 128};
+        if (first.kind == second.kind && first.kind == parameter_kind::single_precision)
+            return {parameter_kind::vector_register, 64};
+    }
+    return unknown;
 }
 
 }  // namespace detail
-
-/// Classifies one element of a demangled parameter list. `unknown` where the name leaves it open.
-[[nodiscard]] FTRACE_NOTRACE inline parameter_type classify_parameter(std::string_view type) {
-    for (const std::string_view word : {" const", " volatile"}) detail::drop_suffix(type, word);
-    if (type.empty()) return {parameter_kind::none, 0};
-    for (const detail::named_type& builtin : detail::builtin_types)
-        if (type == builtin.name) return {builtin.kind, builtin.bits};
-    const char last = type.back();
-    if (last == '*' || last == '&') return {parameter_kind::pointer, 64};
-    // "int (*)(char)", "int (&) [3]", "int (X::*)(char) const": what stands in the first
-    // parentheses decides, unless they belong to a name.
-    if (const std::size_t open = type.find(" ("); open != std::string_view::npos) {
-        const std::size_t close = detail::skip_brackets(type, open + 1);
-        if (close == std::string_view::npos) return {parameter_kind::unknown, 64};
-        const std::string_view inner = type.substr(open + 2, close - open - 3);
-        const bool declarator = close < type.size() && (type[close] == '(' || type[close] == ' ');
-        if (declarator && (inner == "*" || inner == "&" || inner == "&&"))
-            return {parameter_kind::pointer, 64};
-        if (declarator && inner.size() > 3 && inner.substr(inner.size() - 3) == "::*" &&
-            type[close] == '(')
-            return {parameter_kind::member_function, 64};
-        return {parameter_kind::unknown, 64};
-    }
-    return detail::classify_template(type);
-}
-
 }  // namespace ftrace::inline v0

@@ -1,8 +1,8 @@
 // From ring buffers to a snapshot: events of all threads in the order of time.
 #pragma once
 
-#include <stdio.h>
 #include <unistd.h>
+#include <cstdio>
 
 #include <algorithm>
 #include <cstddef>
@@ -13,6 +13,7 @@
 #include <ftrace/sites/objects.hpp>
 #include <ftrace/sites/symbols.hpp>
 #include <ftrace/trace/clock.hpp>
+#include <ftrace/trace/compilers.hpp>
 #include <ftrace/trace/event.hpp>
 #include <ftrace/trace/snapshot.hpp>
 #include <ftrace/trace/thread_buffer.hpp>
@@ -39,12 +40,16 @@ public:
             read(*each);
         out_.dropped += buffers_.lost_events();
         sort_by_time();
+        if (!out_.argument_words.empty()) {
+            objects_ = scan_loaded_objects();
+            learn_scopes();
+            out_.memory = address_ranges::of_this_process();
+        }
         for (const trace_event& event : out_.events) {
             out_.threads[event.thread].last_cpu = event.cpu;
             name(event.ip);
-            if (event.parent_ip != 0) name(event.parent_ip);
+            if (event.parent_ip != 0) name_caller(event.parent_ip);
         }
-        if (!out_.argument_words.empty()) learn_scopes();
     }
 
 private:
@@ -105,14 +110,13 @@ private:
         const auto next = static_cast<std::uint32_t>(out_.threads.size());
         const auto [known, added] =
             threads_.emplace(std::pair(buffer.tid, buffer.generation), next);
-        if (added) {
-            out_.threads.emplace_back(buffer.tid, name_now(buffer));
-        }
+        if (added) out_.threads.push_back(thread_now(buffer));
         return known->second;
     }
 
-    /// The thread's name of this moment while it lives, else that of its first event.
-    [[nodiscard]] FTRACE_NOTRACE static std::string name_now(const thread_buffer& buffer) {
+    /// The thread with its name of this moment while it lives, else that of its first event.
+    [[nodiscard]] FTRACE_NOTRACE static trace_thread thread_now(const thread_buffer& buffer) {
+        trace_thread out(buffer.tid, buffer.comm);
         const std::string path = "/proc/self/task/" + std::to_string(buffer.tid) + "/comm";
         char text[sizeof buffer.comm + 1] = {};
         std::size_t length = 0;
@@ -121,12 +125,38 @@ private:
             std::fclose(file);
         }
         if (length != 0 && text[length - 1] == '\n') --length;
-        return length != 0 ? std::string(text, length) : std::string(buffer.comm);
+        if (length != 0) out.name.assign(text, length);
+        out.ended = length == 0 && ::access("/proc/self/comm", R_OK) == 0;
+        return out;
     }
 
     FTRACE_NOTRACE void name(std::uintptr_t address) {
         const auto [at, added] = out_.symbols.emplace(address, std::string());
-        if (added) at->second = symbol_of(address).name;
+        if (!added) return;
+        function_symbol found = symbol_of(address);
+        at->second = std::move(found.name);
+        if (found.is_local && !keeps_parameters(address)) out_.changeable.insert(address);
+    }
+
+    /// A call may be its function's last instruction, where the callee does not return: so the
+    /// byte before the return address is looked up.
+    FTRACE_NOTRACE void name_caller(std::uintptr_t address) {
+        const auto [at, added] = out_.callers.try_emplace(address);
+        if (!added) return;
+        function_symbol found = symbol_of(address - 1);
+        at->second.linker_name = std::move(found.name);
+        at->second.offset = found.start == address - 1 ? 0 : address - found.start;
+        at->second.size = found.size;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE bool keeps_parameters(std::uintptr_t address) {
+        for (const loaded_object& object : objects_) {
+            if (!object.contains(address)) continue;
+            const auto [known, added] = keeps_parameters_.try_emplace(object.path, false);
+            if (added) known->second = keeps_local_parameters(object.path);
+            return known->second;
+        }
+        return false;
     }
 
     /// What a thread recorded at one tick stays in its order. A signal handler's events may lie
@@ -144,7 +174,7 @@ private:
 
     FTRACE_NOTRACE void learn_scopes() {
         demangler demangle;
-        for (const loaded_object& object : scan_loaded_objects()) {
+        for (const loaded_object& object : objects_) {
             if (object.sites.empty() && object.wide_sites.empty()) continue;
             for (const symbol_entry& symbol : symbols_of(object).entries())
                 if (scope_facts::is_telling(symbol.linker_name()))
@@ -155,6 +185,8 @@ private:
     const tracer_buffers& buffers_;
     const clock_scale& clock_;
     trace_snapshot& out_;
+    std::vector<loaded_object> objects_;  // only where arguments were recorded
+    std::map<std::string, bool> keeps_parameters_;
     std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> threads_;
 };
 

@@ -139,13 +139,16 @@ struct function_signature {
     FTRACE_NOTRACE function_signature& operator=(function_signature&&) = default;
     FTRACE_NOTRACE ~function_signature() = default;
 
-    bool known = false;  ///< false: a C function, a clone with other parameters, a name that is not
-                         ///< understood
-    certainty this_pointer = certainty::no;  ///< whether the first integer word is `this`
-    bool assume_this = false;                ///< the better guess, where that is `maybe`
-    certainty result_pointer =
-        certainty::no;  ///< whether, even before it, one holds the address of the result
+    /// false: a C function, a clone with other parameters, a name that is not understood.
+    bool known = false;
+    /// Whether the first integer word is `this`, and the better guess, where that is `maybe`.
+    certainty this_pointer = certainty::no;
+    bool assume_this = false;
+    /// Whether, even before `this`, one holds the address of the result.
+    certainty result_pointer = certainty::no;
     bool variadic = false;
+    /// Whether the compiler may have given the function other parameters than its name says.
+    bool may_be_changed = false;
     std::vector<parameter_type> parameters;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ftrace/core/config.hpp>
+#include <ftrace/trace/address_ranges.hpp>
 #include <ftrace/trace/event.hpp>
 #include <ftrace/trace/signature.hpp>
 
@@ -11,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,12 +35,12 @@ struct trace_event {
     std::uintptr_t parent_ip = 0;      ///< the return address of the call; 0 in graph_return
     std::uint64_t duration = unknown;  ///< graph_return: nanoseconds since the call
     bool has_return_value = false;     ///< graph_return: whether the next member holds one
-    std::uint64_t return_value =
-        0;  ///< the first integer word of the result, also where the type is void
-    std::size_t arguments =
-        no_arguments;  ///< index of the first word in trace_snapshot::argument_words
-    std::uint64_t lost_before =
-        0;  ///< events of this thread that are missing right before this one
+    /// The first integer word of the result, also where the type is void.
+    std::uint64_t return_value = 0;
+    /// Index of the first word in trace_snapshot::argument_words.
+    std::size_t arguments = no_arguments;
+    /// Events of this thread that are missing right before this one.
+    std::uint64_t lost_before = 0;
 };
 
 struct trace_thread {
@@ -54,6 +56,22 @@ struct trace_thread {
     std::string name;              ///< the kernel's comm, at most 15 characters
     std::uint32_t last_cpu = 0;    ///< where its last event was recorded
     std::uint64_t lost_after = 0;  ///< events dropped behind that one
+    bool ended = false;            ///< the thread was no more when the trace was read
+};
+
+/// The function that a call came from.
+struct trace_caller {
+    FTRACE_NOTRACE trace_caller() = default;
+    FTRACE_NOTRACE trace_caller(const trace_caller&) = default;
+    FTRACE_NOTRACE trace_caller(trace_caller&&) = default;
+    FTRACE_NOTRACE trace_caller& operator=(const trace_caller&) = default;
+    FTRACE_NOTRACE trace_caller& operator=(trace_caller&&) = default;
+    FTRACE_NOTRACE ~trace_caller() = default;
+
+    std::string linker_name;
+    std::uintptr_t offset =
+        0;                 ///< of the return address; its size if the call is its last instruction
+    std::size_t size = 0;  ///< 0 where nothing tells
 };
 
 /// Everything an exporter needs.
@@ -68,12 +86,18 @@ struct trace_snapshot {
     std::string tracer = "function";
     unsigned cpus = 1;  ///< of the machine
     std::vector<trace_thread> threads;
-    std::vector<trace_event>
-        events;  ///< in time order, those of a thread in the order of recording
+    /// In time order, those of a thread in the order of recording.
+    std::vector<trace_event> events;
     std::vector<std::uint64_t> argument_words;
-    std::map<std::uintptr_t, std::string>
-        symbols;                ///< linker names of all ip and parent_ip; "" where unknown
-    scope_facts scopes;         ///< classes and namespaces, for the values of arguments
+    /// Linker names by address, of all functions called; "" where unknown.
+    std::map<std::uintptr_t, std::string> symbols;
+    /// By return address: who called. Where one is missing, `symbols` is asked.
+    std::map<std::uintptr_t, trace_caller> callers;
+    /// What the values of arguments are told by: classes and namespaces, where memory is, and the
+    /// functions that may have other parameters than their names say.
+    scope_facts scopes;
+    address_ranges memory;
+    std::set<std::uintptr_t> changeable;
     std::uint64_t written = 0;  ///< events recorded, those since overwritten included
     std::uint64_t overwritten = 0;
     std::uint64_t dropped = 0;  ///< not recorded, because the buffer was full or could not be had
