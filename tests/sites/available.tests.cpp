@@ -121,9 +121,10 @@ TEST_CASE("available: libraries without a site are not listed", "[sites]") {
 }
 
 TEST_CASE("available: every reason is a sentence of its own", "[sites]") {
-    const trace_reason reasons[] = {trace_reason::traceable, trace_reason::symbol_missing,
-                                    trace_reason::clone,     trace_reason::no_site,
-                                    trace_reason::too_short, trace_reason::library_own};
+    const trace_reason reasons[] = {trace_reason::traceable,  trace_reason::symbol_missing,
+                                    trace_reason::clone,      trace_reason::no_site,
+                                    trace_reason::too_short,  trace_reason::start_unknown,
+                                    trace_reason::library_own};
     for (const auto a : reasons) {
         CHECK(to_string(a) != "unknown");
         for (const auto b : reasons) CHECK((a == b) == (to_string(a) == to_string(b)));

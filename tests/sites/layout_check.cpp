@@ -1,10 +1,10 @@
 // layouts.sh links it with layout_subject.cpp: are the sites found exactly where they have to be?
 //
-//     layout_check sites|short|none [library]
+//     layout_check sites|short|unknown|none [library]
 //
 // sites: each function of the subject has one, behind its endbr64, if any, and nothing in front of
-// it. short: each is listed as too short. none: nothing is found, and nothing fails. With `library`
-// the subject is that file.
+// it. short: each is listed as too short. unknown: each is listed as one whose begin is not known.
+// none: nothing is found, and nothing fails. With `library` the subject is that file.
 
 #include <dlfcn.h>
 
@@ -45,7 +45,7 @@ int main(int count, char** arguments) {
     const auto subject_table_size =
         reinterpret_cast<int (*)()>(dlsym(library, "subject_table_size"));
     const auto subject_table = reinterpret_cast<void* (*)(int)>(dlsym(library, "subject_table"));
-    const auto subject_use = reinterpret_cast<int (*)()>(dlsym(library, "subject_use"));
+    const auto subject_use = reinterpret_cast<int (*)()>(subject_table(subject_table_size() - 1));
 #endif
     if (subject_use() != 1) return 2;
     const auto objects = ftrace::detail::scan_loaded_objects();
@@ -65,6 +65,10 @@ int main(int count, char** arguments) {
         const bool found = has(home->sites, site) || has(home->wide_sites, site);
         if (found != (expected == "sites")) fail(found ? "a site" : "no site", site);
         if (has(home->too_short, site) != (expected == "short")) fail("too short or not", site);
+        bool listed_as_unknown = false;
+        for (std::uintptr_t entry = start - 16; entry <= start; ++entry)
+            listed_as_unknown = listed_as_unknown || has(home->unknown_starts, entry);
+        if (listed_as_unknown != (expected == "unknown")) fail("begin unknown or not", site);
         for (std::uintptr_t near = start - 16; near < start + 16; ++near)
             if (near != site && (has(home->sites, near) || has(home->wide_sites, near)) &&
                 near + 5 > start && near < start + 5)

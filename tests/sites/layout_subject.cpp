@@ -1,8 +1,9 @@
 // Functions of a file that never heard of the library; layouts.sh compiles it in every layout.
 
+// With -fvisibility=hidden these are all that a library's symbols name, once it is stripped.
 extern "C" {
-int subject_table_size();
-void* subject_table(int i);
+__attribute__((visibility("default"))) int subject_table_size();
+__attribute__((visibility("default"))) void* subject_table(int i);
 }
 
 namespace {

@@ -76,8 +76,16 @@ else
 fi
 check sites "$entry=5 -O2 -flto -fPIE" "-O2 -flto $entry=5"
 # Without unwind tables function starts are known from symbols alone.
-check sites "$entry=10,5 -O2 -fno-asynchronous-unwind-tables -fno-exceptions" ""
-check sites "$entry=5 -O2 -fno-asynchronous-unwind-tables -fno-exceptions" ""
+bare="-O2 -fno-asynchronous-unwind-tables -fno-exceptions -fcf-protection=none"
+for layout in 10,5 5 7,2; do check sites "$entry=$layout $bare" ""; done
+check short "$entry=5,2 $bare" ""
+# Without symbols too, only an endbr64 tells, or a nop in which no function can begin.
+for layout in 5,2 7,2 10,5; do library unknown "$entry=$layout $bare -fvisibility=hidden" -s; done
+for layout in 5 7,2 10,5; do library sites "$entry=$layout $bare -fcf-protection -fvisibility=hidden" -s; done
+case $compiler in
+    clang*) library sites "$entry=5 $bare -fvisibility=hidden" -s ;;
+    *) library unknown "$entry=5 $bare -fvisibility=hidden" -s ;;
+esac
 if [ "$compiler" = g++ ]; then
     fentry="-pg -mfentry -mnop-mcount -mrecord-mcount -fno-pie"
     check sites "$fentry -O2" -no-pie

@@ -1,4 +1,5 @@
 #include <dlfcn.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <catch2/catch_all.hpp>
@@ -52,6 +53,20 @@ namespace subject {
 __attribute__((noinline)) int traced(int x) { return x + 1; }
 FTRACE_NOTRACE __attribute__((noinline)) int untraced(int x) { return x + 2; }
 FTRACE_TRACEABLE int marked(int x) { return x + 3; }
+__attribute__((noinline, patchable_function_entry(7, 2))) int nops_in_front(int x) { return x + 4; }
+extern "C" int all_nops_in_front(int x);
+// Its own first instruction is a jump, as of any function that ends in its only call.
+asm(".pushsection .text.all_nops_in_front, \"ax\", @progbits\n"
+    "1: .fill 5, 1, 0x90\n"
+    ".globl all_nops_in_front\n.type all_nops_in_front, @function\n"
+    "all_nops_in_front: .cfi_startproc\n"
+    ".byte 0xe9, 0, 0, 0, 0\n"  // jmp to the next instruction
+    "lea 5(%rdi), %eax\n"
+    "ret\n"
+    ".cfi_endproc\n.size all_nops_in_front, . - all_nops_in_front\n"
+    ".popsection\n"
+    ".pushsection __patchable_function_entries, \"aw\", @progbits\n"
+    ".balign 8\n.quad 1b\n.popsection");
 }  // namespace subject
 
 TEST_CASE("objects: the executable comes first, with its functions", "[sites]") {
@@ -74,6 +89,40 @@ TEST_CASE("objects: the executable comes first, with its functions", "[sites]") 
         CHECK_FALSE(objects[i].is_executable);
         CHECK_FALSE(objects[i].path.empty());  // the vdso is not among them
     }
+}
+
+TEST_CASE("objects: a site that was patched meanwhile is found again, with nops in front too",
+          "[sites]") {
+    CHECK(subject::nops_in_front(1) + subject::all_nops_in_front(1) == 11);
+    const auto function = reinterpret_cast<std::uintptr_t>(&subject::nops_in_front);
+    const auto jumps = reinterpret_cast<std::uintptr_t>(&subject::all_nops_in_front);
+    const auto before = ftrace::detail::scan_loaded_objects();
+    CHECK(has_site(before[0], function));
+
+    const auto site = function + (ftrace::arch::is_landing_pad(
+                                      reinterpret_cast<const unsigned char*>(function), 4)
+                                      ? ftrace::arch::farthest_site
+                                      : 0);
+    auto* const bytes = reinterpret_cast<unsigned char*>(site);
+    auto* const page = reinterpret_cast<void*>(site & ~std::uintptr_t{4095});
+    REQUIRE(mprotect(page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+    unsigned char kept[5];
+    std::memcpy(kept, bytes, sizeof kept);
+    for (const int first : {0xe8, 0xe9, 0xcc}) {
+        bytes[0] = static_cast<unsigned char>(first);
+        const auto patched = ftrace::detail::scan_loaded_objects();
+        CHECK(has_site(patched[0], function));
+        CHECK(patched[0].sites == before[0].sites);
+        CHECK(patched[0].too_short == before[0].too_short);
+    }
+    std::memcpy(bytes, kept, sizeof kept);
+    REQUIRE(mprotect(page, 8192, PROT_READ | PROT_EXEC) == 0);
+
+    // A jump of the function's own is no patch.
+    CHECK_FALSE(has_site(before[0], jumps));
+    bool listed = false;
+    for (const std::uintptr_t each : before[0].too_short) listed = listed || each == jumps;
+    CHECK(listed);
 }
 
 TEST_CASE("objects: a library that does not know of the tracer comes and goes", "[sites]") {

@@ -80,7 +80,7 @@ TEST_CASE("site layout: a site is behind endbr64 and behind nops in front of the
         const arch::entry_site site = find(code, entry, start);
         return std::pair{static_cast<std::size_t>(site.address), site.kind};
     };
-    CHECK(found(joined({five, body}), 0, 0) == at(0, kind::site));
+    CHECK(found(joined({five, body}), 0, 1) == at(0, kind::site));
     CHECK(found(joined({clang5, body}), 0, 1) == at(0, kind::site));
     CHECK(found(joined({endbr, five, body}), 4, 1) == at(4, kind::site));
     CHECK(found(joined({endbr, five, body}), 0, 0) ==
@@ -97,7 +97,37 @@ TEST_CASE("site layout: a site is behind endbr64 and behind nops in front of the
     CHECK(found(body, 0, 0).second == kind::none);
     // The end of the text is never passed.
     CHECK(found(bytes(4, 0x90), 0, 0).second == kind::too_short);
-    CHECK(found(bytes(5, 0x90), 0, 0) == at(0, kind::site));
+    CHECK(found(bytes(5, 0x90), 0, 1) == at(0, kind::site));
+}
+
+TEST_CASE(
+    "site layout: where nothing tells of the function's begin, only what is certain is a site",
+    "[sites]") {
+    using kind = arch::entry_kind;
+    const auto kind_of = [](const bytes& code) { return find(code, 0, 0).kind; };
+    // -fpatchable-function-entry=5, or =5,2: gcc's nops are the same.
+    CHECK(kind_of(joined({bytes(5, 0x90), body})) == kind::unknown);
+    CHECK(kind_of(joined({bytes(7, 0x90), body})) == kind::unknown);
+    CHECK(kind_of(bytes(5, 0x90)) == kind::unknown);
+    // clang's =7,2: two nops, of two bytes and of five. =10,5: twice five.
+    CHECK(kind_of(joined({nops[1], clang5, body})) == kind::unknown);
+    CHECK(kind_of(joined({clang5, clang5, body})) == kind::unknown);
+    CHECK(kind_of(joined({nops[14], nops[5], body})) == kind::unknown);
+    // No function begins within an instruction.
+    CHECK(kind_of(joined({clang5, body})) == kind::site);
+    CHECK(kind_of(joined({nops[9], body})) == kind::wide_nop);
+    // endbr64 begins the function, and four bytes are too few wherever it begins.
+    CHECK(kind_of(joined({bytes(2, 0x90), endbr, bytes(5, 0x90), body})) == kind::site);
+    CHECK(kind_of(joined({bytes(5, 0x90), endbr, body})) == kind::none);
+    CHECK(kind_of(joined({bytes(4, 0x90), body})) == kind::too_short);
+    CHECK(kind_of(body) == kind::none);
+    CHECK(kind_of(joined({{0xe8, 0x10, 0x20, 0x30, 0x40}, body})) == kind::site);
+
+    const bytes behind = joined({endbr, bytes(5, 0x90), body});
+    const auto begin = reinterpret_cast<std::uintptr_t>(behind.data());
+    CHECK(arch::is_behind_landing_pad(begin + 4, begin));
+    CHECK_FALSE(arch::is_behind_landing_pad(begin + 4, begin + 1));  // not readable
+    CHECK_FALSE(arch::is_behind_landing_pad(begin + 5, begin));
 }
 
 TEST_CASE("site layout: a site that is patched already is recognised", "[sites]") {

@@ -22,6 +22,7 @@ enum class trace_reason : std::uint8_t {
     clone,           ///< traceable where it has a site, but its arguments are not its signature's
     no_site,
     too_short,
+    start_unknown,  ///< nops enough, but it is not known whether it begins behind some of them
     library_own,
 };
 
@@ -39,8 +40,10 @@ enum class trace_reason : std::uint8_t {
         return "not traceable: compiled without -fpatchable-function-entry=5, or marked so";
     case trace_reason::too_short:
         return "not traceable: fewer than five bytes of nop at its entry; compile with "
-               ""
                "-fpatchable-function-entry=5, or =N,M with N - M of at least 5";
+    case trace_reason::start_unknown:
+        return "not traceable: nothing tells where among its nops it begins; link without -s, or "
+               "compile with -fasynchronous-unwind-tables or -fcf-protection";
     case trace_reason::library_own: return "not traceable: part of ftrace++ or made for its types";
     }
     return "unknown";
@@ -106,8 +109,10 @@ public:
         add_sites(object_.sites, trace_reason::traceable);
         add_sites(object_.wide_sites, trace_reason::traceable);
         add_sites(object_.too_short, trace_reason::too_short);
+        add_sites(object_.unknown_starts, trace_reason::start_unknown);
         const bool built_for_tracing = object_.is_executable || !object_.sites.empty() ||
-                                       !object_.wide_sites.empty() || !object_.too_short.empty();
+                                       !object_.wide_sites.empty() || !object_.too_short.empty() ||
+                                       !object_.unknown_starts.empty();
         if (built_for_tracing) add_others();
     }
 

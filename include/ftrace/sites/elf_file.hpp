@@ -124,6 +124,18 @@ public:
         return read<ElfW(Phdr)>(segment_offset_ + index * sizeof(ElfW(Phdr)));
     }
 
+    /// What the file holds for the address `at` of its segment, up to the segment's end; empty for
+    /// what no segment loads.
+    [[nodiscard]] FTRACE_NOTRACE byte_view loaded_from(std::uint64_t at) const noexcept {
+        for (std::size_t i = 0; i < segments_; ++i) {
+            const auto header = segment(i);
+            if (header.p_type != PT_LOAD || at - header.p_vaddr >= header.p_filesz) continue;
+            const std::uint64_t offset = at - header.p_vaddr;
+            return slice(header.p_offset + offset, header.p_filesz - offset);
+        }
+        return {};
+    }
+
     /// Empty where the file has none.
     [[nodiscard]] FTRACE_NOTRACE byte_view build_id() const noexcept {
         for (std::size_t i = 0; i < sections_; ++i) {

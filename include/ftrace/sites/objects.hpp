@@ -42,6 +42,8 @@ struct loaded_object {
     std::vector<std::uintptr_t> wide_sites;
     /// Functions with an entry in the section, but fewer than five bytes of nop.
     std::vector<std::uintptr_t> too_short;
+    /// Entries with nops enough, of which nothing tells where their function begins among them.
+    std::vector<std::uintptr_t> unknown_starts;
 
     FTRACE_NOTRACE loaded_object() = default;
     FTRACE_NOTRACE loaded_object(loaded_object&&) = default;
@@ -71,22 +73,25 @@ public:
     site_scan& operator=(const site_scan&) = delete;
     FTRACE_NOTRACE ~site_scan() = default;
     FTRACE_NOTRACE site_scan(const loaded_image& image, loaded_object& object)
-        : image_(image), object_(object), starts_(image.segment(PT_GNU_EH_FRAME)) {}
+        : image_(image),
+          object_(object),
+          file_(image.open_file()),
+          starts_(image.segment(PT_GNU_EH_FRAME)) {}
 
     FTRACE_NOTRACE void run() {
-        elf_file file = image_.open_file();
-        for (std::size_t i = 0; i < file.section_count(); ++i) {
-            const auto header = file.section(i);
+        for (std::size_t i = 0; i < file_.section_count(); ++i) {
+            const auto header = file_.section(i);
             if ((header.sh_flags & SHF_ALLOC) == 0) continue;
-            const std::string_view name = file.name_of(header);
+            const std::string_view name = file_.name_of(header);
             if (name == "__patchable_function_entries" || name == "__mcount_loc") collect(header);
         }
         sort_by_key(entries_, [](std::uintptr_t entry) FTRACE_NOTRACE { return entry; });
         drop_repeated(entries_);
         if (entries_.empty()) return;
         object_.sites.reserve(entries_.size());
-        for (const std::uintptr_t entry : entries_) classify(entry, file);
-        for (auto* list : {&object_.sites, &object_.wide_sites, &object_.too_short}) {
+        for (const std::uintptr_t entry : entries_) classify(entry);
+        for (auto* list :
+             {&object_.sites, &object_.wide_sites, &object_.too_short, &object_.unknown_starts}) {
             sort_by_key(*list, [](std::uintptr_t site) FTRACE_NOTRACE { return site; });
             drop_repeated(*list);
         }
@@ -114,14 +119,18 @@ private:
         return range_.end;
     }
 
-    FTRACE_NOTRACE void classify(std::uintptr_t entry, elf_file& file) {
+    FTRACE_NOTRACE void classify(std::uintptr_t entry) {
         const std::uintptr_t end = text_end(entry);
         if (end == 0) return;
-        const arch::entry_site found = arch::find_site(entry, start_of(entry, end, file), end);
+        arch::entry_site found = arch::find_site(entry, start_of(entry, end), end);
+        const auto* const bytes = reinterpret_cast<const unsigned char*>(found.address);
+        if (found.kind == arch::entry_kind::none && arch::is_patched(bytes, end - found.address))
+            found.kind = kind_in_file(found.address);
         switch (found.kind) {
         case arch::entry_kind::site: object_.sites.push_back(found.address); break;
         case arch::entry_kind::wide_nop: object_.wide_sites.push_back(found.address); break;
         case arch::entry_kind::too_short: object_.too_short.push_back(found.address); break;
+        case arch::entry_kind::unknown: object_.unknown_starts.push_back(found.address); break;
         case arch::entry_kind::none:
             // All nops in front of the function, or an entry of no use at all.
             if (found.address != entry) object_.too_short.push_back(found.address);
@@ -129,9 +138,16 @@ private:
         }
     }
 
-    /// Where the function of `entry` begins; 0 if nothing says so.
-    [[nodiscard]] FTRACE_NOTRACE std::uintptr_t start_of(std::uintptr_t entry, std::uintptr_t end,
-                                                         elf_file& file) {
+    /// What stood at `address` before anybody patched it.
+    [[nodiscard]] FTRACE_NOTRACE arch::entry_kind kind_in_file(
+        std::uintptr_t address) const noexcept {
+        const byte_view bytes = file_.loaded_from(address - image_.bias);
+        return arch::classify_nops(bytes.data(), bytes.size());
+    }
+
+    /// Where the function of `entry` begins; 0 if nothing says so. Unwind information is asked
+    /// first, since it is in memory; a function it does not cover costs reading all symbols.
+    [[nodiscard]] FTRACE_NOTRACE std::uintptr_t start_of(std::uintptr_t entry, std::uintptr_t end) {
         if (starts_.size() != 0) {
             // Entries are sorted, as the table is: nearly always the next function is meant.
             for (int steps = 0; next_ < starts_.size() && starts_[next_] < entry; ++next_)
@@ -144,16 +160,22 @@ private:
                 return starts_[next_];
             if (next_ > 0 && arch::is_site_of(entry, starts_[next_ - 1])) return starts_[next_ - 1];
         }
+        if (arch::is_behind_landing_pad(entry, range_.begin)) return entry;
         const std::uintptr_t nops_end = arch::end_of_nops(entry, end);
-        if (nops_end - entry <= arch::site_size) return 0;
+        // Nops in front of a function that was patched since look like too few of them.
+        const bool may_be_patched =
+            nops_end != entry &&
+            arch::is_patched(reinterpret_cast<const unsigned char*>(nops_end), end - nops_end);
+        if (arch::find_site(entry, 0, end).kind != arch::entry_kind::unknown && !may_be_patched)
+            return 0;
         if (!symbols_read_) {
-            symbols_ = symbol_table(std::move(file), image_.path);
+            symbols_ = symbol_table(image_.open_file(), image_.path);
             symbols_read_ = true;
         }
         const std::uint64_t address = entry - image_.bias;
-        std::size_t i = symbols_.upper_bound(address);
+        const std::size_t i = symbols_.upper_bound(address);
         const auto symbols = symbols_.entries();
-        if (i > 0 && arch::is_site_of(entry, symbols[i - 1].address + image_.bias)) return entry;
+        if (i > 0 && symbols[i - 1].address == address) return entry;
         return i < symbols.size() && symbols[i].address <= nops_end - image_.bias
                    ? symbols[i].address + image_.bias
                    : 0;
@@ -163,6 +185,7 @@ private:
 
     const loaded_image& image_;
     loaded_object& object_;
+    elf_file file_;
     function_starts starts_;
     std::size_t next_ = 0;
     std::vector<std::uintptr_t> entries_;

@@ -72,6 +72,7 @@ enum class entry_kind : std::uint8_t {
     wide_nop,   ///< a nop reaches beyond the five bytes: the patcher has to replace all of it
     too_short,  ///< fewer than five bytes of nop
     none,       ///< no nop at all: the section's entry leads nowhere
+    unknown,    ///< nops enough, and nothing that tells which of them are the function's
 };
 
 struct entry_site {
@@ -113,6 +114,40 @@ struct entry_site {
     return entry;
 }
 
+/// Whether `entry` stands behind an endbr64 that begins its function; `text_begin` bounds what is
+/// readable in front of it.
+[[nodiscard]] FTRACE_NOTRACE inline bool is_behind_landing_pad(std::uintptr_t entry,
+                                                               std::uintptr_t text_begin) noexcept {
+    return entry - text_begin >= farthest_site && is_site_of(entry, entry - farthest_site);
+}
+
+/// What stands at `entry` if nothing but the bytes tells where the function begins.
+///
+/// Nops in front of a function look like those at its entry: five bytes of 90 are what
+/// -fpatchable-function-entry=5 leaves, or =5,2, whose function begins at the third of them. A call
+/// written over that one has callers jump into its middle. So only what is certain is a site:
+///
+/// - an endbr64 behind the nops begins the function, and what counts is behind that;
+/// - a call, jump or trap at `entry`: somebody decided already;
+/// - one nop instruction of five bytes and more, and no other behind it. No function begins within
+///   an instruction: it begins in front of it, or, with N = M, behind it, where nobody would ever
+///   run into the call.
+[[nodiscard]] FTRACE_NOTRACE inline entry_site find_site_by_bytes(
+    std::uintptr_t entry, std::uintptr_t text_end) noexcept {
+    const auto* const at = reinterpret_cast<const unsigned char*>(entry);
+    const std::size_t available = text_end - entry;
+    if (is_patched(at, available)) return {entry, entry_kind::site};
+    const std::uintptr_t end = end_of_nops(entry, text_end);
+    const auto* const behind = reinterpret_cast<const unsigned char*>(end);
+    if (is_landing_pad(behind, text_end - end)) {
+        const auto* const site = behind + farthest_site;
+        return {end + farthest_site, classify_nops(site, text_end - end - farthest_site)};
+    }
+    const std::size_t nops = end - entry, first = nop_length(at, available);
+    const bool certain = nops < site_size || first == nops;
+    return {entry, certain ? classify_nops(at, available) : entry_kind::unknown};
+}
+
 /// The site that an entry of __patchable_function_entries or __mcount_loc stands for.
 ///
 ///     -fpatchable-function-entry=5        =5 -fcf-protection         =7,2 (-fcf-protection)
@@ -120,21 +155,20 @@ struct entry_site {
 ///                                         entry:  five bytes of nop  f:      [endbr64]
 ///                                                                            five bytes of nop
 ///
-/// `function_start` is what other sources say (0: nothing): with it nops in front of the function
-/// are told from those at its entry. Without it they are told by the endbr64 behind them only.
-/// Everything from `entry` to `text_end` must be readable.
+/// `function_start` is what other sources say: with it nops in front of the function are told from
+/// those at its entry. 0: nothing says so; see find_site_by_bytes(). Everything from `entry` to
+/// `text_end` must be readable. Behind nops in front of the function a call or jump may be the
+/// function's own: kind is `none` then, as for an entry without nops.
 [[nodiscard]] FTRACE_NOTRACE inline entry_site find_site(std::uintptr_t entry,
                                                          std::uintptr_t function_start,
                                                          std::uintptr_t text_end) noexcept {
+    if (function_start == 0) return find_site_by_bytes(entry, text_end);
     const auto byte = [](std::uintptr_t at)
                           FTRACE_NOTRACE { return reinterpret_cast<const unsigned char*>(at); };
     std::uintptr_t start =
         function_start > entry && function_start < text_end ? function_start : entry;
-    if (start == entry) {
-        if (is_patched(byte(entry), text_end - entry)) return {entry, entry_kind::site};
-        const std::uintptr_t end = end_of_nops(entry, text_end);
-        if (function_start == 0 && is_landing_pad(byte(end), text_end - end)) start = end;
-    }
+    if (start == entry && is_patched(byte(entry), text_end - entry))
+        return {entry, entry_kind::site};
     if (is_landing_pad(byte(start), text_end - start)) start += sizeof landing_pad;
     return {start, classify_nops(byte(start), text_end - start)};
 }
