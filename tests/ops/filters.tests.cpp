@@ -33,6 +33,12 @@ struct till {
 
 }  // namespace shop
 
+// Named as gcc names what it makes of a function by changing its parameters.
+namespace copies {
+PROGRAM void refund(int) __asm__("_ZN6copies6refundEi.isra.0");
+PROGRAM void refund(int) { TOUCH_MEMORY; }
+}  // namespace copies
+
 // A function without a site, four bytes long, as compilers make them at -Os; right behind it one that has a site.
 extern "C" void tiny_without_site();
 extern "C" void behind_tiny();
@@ -247,6 +253,31 @@ TEST_CASE("filter: what matches nothing is an error that shows the nearest names
         CHECK(refused.error().code == errc::invalid_argument);
     }
     CHECK(traced() == "c");
+}
+
+TEST_CASE("filter: a pattern with parameters is answered with parameters", "[ops][filter]") {
+    ops<note> op;
+    const auto wrong = op.set_filter("shop::sell(double)");
+    REQUIRE_FALSE(wrong);
+    CHECK_THAT(wrong.error().message, ContainsSubstring("shop::sell(int)") &&
+                                          ContainsSubstring("shop::sell(char const*)"));
+    CHECK(op.set_filter("shop::sell(const char*)").value() == 1);
+}
+
+TEST_CASE("filter: a copy with other parameters has to be meant", "[ops][filter]") {
+    copies::refund(1);
+    ops<note> op;
+    for (const char* pattern : {"copies::refund", "copies::refund(int)", "copies::refun?"}) {
+        const auto refused = op.set_filter(pattern);
+        REQUIRE_FALSE(refused);
+        CHECK(refused.error().code == errc::no_match);
+        CHECK_THAT(refused.error().message,
+                   ContainsSubstring("with other parameters") && ContainsSubstring(".isra.0"));
+    }
+    for (const char* pattern :
+         {"copies::refund*", "copies::refund*.isra*", "_ZN6copies6refundEi.isra.0"})
+        CHECK(op.set_filter(pattern).value() == 1);
+    CHECK(op.set_filter(demangle("_ZN6copies6refundEi.isra.0")).value() == 1);
 }
 
 TEST_CASE("filter: filters that leave nothing are refused at registration", "[ops][filter]") {

@@ -43,12 +43,26 @@ TEST_CASE("nearest: the last component counts first, then the whole name", "[sit
     CHECK(nearest("net::Parser::prase", names, 1) == list{"net::Parser::parse"});
     CHECK(nearest("prase*", names, 1).size() == 1);
     CHECK(nearest("app::maxx", names, 1) == list{"app::max"});
-    CHECK(nearest("app::Parser::parse(double)", names, 1) == list{"app::Parser::parse"});
     CHECK(nearest("mian", names, 3).at(0) == "main");
     CHECK(nearest("qqqqqqqqqqqqqqqqqq", names, 3).empty());
     CHECK(nearest("main", names, 0).empty());
     CHECK(nearest("*", names, 3).empty());
     CHECK(nearest("main", {}, 3).empty());
+}
+
+TEST_CASE("nearest: a pattern with parameters is answered with parameters", "[sites]") {
+    const std::vector<std::string_view> names = {
+        "_ZN3app6Parser5parseEi",
+        "_ZN3app6Parser5parseEPKc",
+        "_ZN3app6Parser5parseERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEi",
+        "_ZN3net6Parser5parseEPKc",
+        "c_parse",
+    };
+    CHECK(nearest("app::Parser::parse(const char*, int)", names, 2) ==
+          list{"app::Parser::parse(char const*)", "app::Parser::parse(std::string const&, int)"});
+    CHECK(nearest("app::Parser::parse()", names, 1) == list{"app::Parser::parse(int)"});
+    CHECK(nearest("c_parse(int)", names, 1) == list{"c_parse"});
+    CHECK(nearest("app::Parser::prase", names, 1) == list{"app::Parser::parse"});
 }
 
 TEST_CASE("nearest: never the same name twice", "[sites]") {

@@ -80,6 +80,14 @@ FTRACE_NOTRACE inline error no_match(const registry_state& registry, const name_
     for (const object_record& record : registry.sites.objects())
         if (!record.gone) objects.push_back(record.object);
     std::string text = "no traceable function matches '" + pattern.text() + "'";
+    if (const std::string copy = first_clone(objects, pattern); !copy.empty())
+        return {errc::no_match, text +
+                                    " but a copy that the compiler made of it with other "
+                                    "parameters, '" +
+                                    copy +
+                                    "'. Name the copy, or write a `*` behind the function's name, "
+                                    "to trace it without typed arguments; or mark the function "
+                                    "noipa (clang: noinline, optnone) to have no copies"};
     const char* separator = "; nearest: ";
     for (const std::string& name : nearest_names(pattern, objects, 3)) {
         text += separator + name;

@@ -34,8 +34,9 @@ enum class trace_reason : std::uint8_t {
         return "traceable by its address or this name; no symbol names it: link without -s, or "
                "install its debug file";
     case trace_reason::clone:
-        return "a copy gcc made with other parameters: traceable, but without typed arguments; "
-               "compile with -fno-ipa-sra -fno-ipa-cp, or mark the function noipa";
+        return "a copy the compiler made with other parameters: traceable under its own name, but "
+               "without typed arguments; compile with -fno-ipa-sra -fno-ipa-cp, or mark the "
+               "function noipa";
     case trace_reason::no_site:
         return "not traceable: compiled without -fpatchable-function-entry=5, or marked so";
     case trace_reason::too_short:

@@ -5,8 +5,10 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/sites/glob.hpp>
+#include <ftrace/sites/library_names.hpp>
 #include <ftrace/sites/loaded_image.hpp>
 #include <ftrace/sites/name_forms.hpp>
+#include <ftrace/sites/type_spelling.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,7 +30,10 @@ inline constexpr std::string_view words_of_demanglers =
     "fp variable reference temporary transaction safe pack expansion global constructors "
     "destructors "
     "keyed to vtable typeinfo name construction ull "
-    "substitution ";
+    "substitution "
+    // Abbreviations of type_spelling.hpp.
+    "wstring u8string u16string u32string wstring_view u8string_view u16string_view u32string_view "
+    "wistream wostream wiostream ";
 
 /// The word that a name's linker form must contain if the pattern is to match; empty if no such
 /// word is certain.
@@ -69,10 +74,18 @@ FTRACE_NOTRACE void for_each_pattern(std::string_view list, Visitor&& visitor) {
 ///   - its qualified C++ name, whatever the parameters: `ns::Parser::parse`, `max<int>`, `max`
 ///     (template argument lists and ABI tags may be left out);
 ///   - that name with its parameters, with or without what follows them, if the pattern has a `(`:
-///     `ns::Parser::parse(char const*)`; parameters are written as in the listing, spaces aside;
-///   - its linker name: exactly, or, if the pattern begins with `_Z`, as a glob. (Linker names
-///   contain
-///     the types of all parameters; `*alloc*` would match whatever takes a std::string.)
+///     `ns::Parser::parse(char const*)`. Types may be written as the listing shows them, or as
+///     people do: `const char*`, `std::string`, `std::vector<int>` (detail::type_spelling). What a
+///     C function takes is not known: `c_func()` and `c_func(*)` match it;
+///   - its linker name: exactly, or, if the pattern begins with `_Z`, as a glob. (Linker names hold
+///     the types of all parameters: `*alloc*` would match whatever takes a std::string.)
+///
+/// A copy that the compiler made of a function with other parameters is another function, as in
+/// the kernel: its qualified name is `ns::parse.isra.0`. `ns::parse` and `ns::parse(int)` do not
+/// match it, since they would give a callback that reads the arguments of `parse` to something that
+/// does not take them. `ns::parse*`, `ns::parse*.isra*` and the copy's full name, `ns::parse(int)
+/// [clone .isra.0]`, do. (detail::is_clone() knows which copies these are. Names of others, as
+/// `parse.lto_priv.0` and `parse.avx2`, match as the original's do.)
 ///
 /// A pattern that is a function's full name, letter by letter, matches that function, whatever the
 /// characters would mean in a glob.
@@ -121,6 +134,11 @@ public:
         }
         detail::append_without_spaces(made.name_, rest);
         made.glob_ = detail::glob(made.name_);
+        if (made.name_.find_first_of("(<") != std::string::npos ||
+            made.name_.find("std::") != std::string::npos) {
+            made.spelling_ = detail::type_spelling(made.name_).text();
+            made.spelling_glob_ = detail::glob(made.spelling_);
+        }
         // Within braces and quotes demanglers describe what has no name: "{lambda(int)#1}".
         if (made.name_.find_first_of("{'#") == std::string::npos)
             made.word_ = detail::certain_word(made.glob_);
@@ -139,7 +157,15 @@ public:
         // Every identifier of the demangled name stands in the linker name, but for the
         // demangler's own words: most names are never demangled.
         if (!word_.empty() && linker_name.find(word_) == std::string_view::npos) return false;
-        return matches_demangled(names);
+        return matches_demangled(names, detail::is_clone(linker_name));
+    }
+
+    /// Whether this is a copy with other parameters, which does not match, of a function that
+    /// would. Allocates.
+    [[nodiscard]] FTRACE_NOTRACE bool matches_original_of(const name_forms& names) const {
+        return detail::is_clone(names.linker_name()) && !is_linker_name_ &&
+               matches_object(names.object(), names.in_executable()) &&
+               !matches_demangled(names, true) && matches_demangled(names, false);
     }
 
     /// Whether anything in an object can match; a cheap test before all of its functions.
@@ -181,43 +207,64 @@ private:
                    : std::string_view::npos;
     }
 
-    [[nodiscard]] FTRACE_NOTRACE bool matches_demangled(const name_forms& names) const {
+    /// `as_clone`: under the name of a copy with other parameters, not under its original's.
+    [[nodiscard]] FTRACE_NOTRACE bool matches_demangled(const name_forms& names,
+                                                        bool as_clone) const {
         const detail::name_parts& parts = names.parts();
-        std::string plain, tidy;
-        const auto fits = [&](std::string_view name) FTRACE_NOTRACE {
-            tidy.clear();
-            detail::append_without_spaces(tidy, name);
-            return tidy == name_ || glob_.matches(tidy);
-        };
+        const std::string_view added = detail::clone_suffix(names.linker_name());
+        const bool mangled = names.linker_name().starts_with("_Z");
+        // What a demangler leaves alone keeps what was appended.
+        std::string_view qualified = parts.qualified;
+        if (!mangled) {
+            if (fits(qualified)) return true;
+            qualified.remove_suffix(added.size());
+        }
         // The qualified name as it is, without ABI tags, without template arguments.
-        const bool decorated = parts.qualified.find('<') != std::string_view::npos ||
-                               parts.qualified.find("[abi:") != std::string_view::npos;
+        const bool decorated = qualified.find('<') != std::string_view::npos ||
+                               qualified.find("[abi:") != std::string_view::npos;
+        std::string plain;
         for (int form = 0; form < (decorated ? 3 : 1); ++form) {
             plain.clear();
             if (form == 0)
-                plain = parts.qualified;
+                plain = qualified;
             else
-                detail::append_plain(plain, parts.qualified, form == 1);
+                detail::append_plain(plain, qualified, form == 1);
+            const std::size_t size = plain.size();
+            if (as_clone) plain += added;
             if (fits(plain)) return true;
-            if (!has_parameters_) continue;
-            plain += parts.parameters;
-            if (fits(plain)) return true;
+            if (!has_parameters_ || (as_clone && !mangled)) continue;
+            plain.resize(size);
+            plain += mangled ? parts.parameters : "()";
+            if (!as_clone && fits(plain)) return true;
             plain += parts.suffix;
             if (fits(plain)) return true;
         }
-        return fits_whole(names.demangled(), tidy);
+        return fits_whole(names.demangled());
+    }
+
+    /// A name with its spaces.
+    [[nodiscard]] FTRACE_NOTRACE bool fits(std::string_view name) const {
+        std::string tidy;
+        detail::append_without_spaces(tidy, name);
+        if (tidy == name_ || glob_.matches(tidy)) return true;
+        if (spelling_.empty()) return false;
+        const detail::type_spelling spelling(tidy);
+        return spelling.text() == spelling_ || spelling_glob_.matches(spelling.text());
     }
 
     /// The full name, return type and all: to the letter, or as a glob with parameters.
-    [[nodiscard]] FTRACE_NOTRACE bool fits_whole(std::string_view name, std::string& tidy) const {
-        tidy.clear();
+    [[nodiscard]] FTRACE_NOTRACE bool fits_whole(std::string_view name) const {
+        if (has_parameters_) return fits(name);
+        std::string tidy;
         detail::append_without_spaces(tidy, name);
-        return tidy == name_ || (has_parameters_ && glob_.matches(tidy));
+        return tidy == name_;
     }
 
     std::string text_;
     std::string name_;
     detail::glob glob_;
+    std::string spelling_;  ///< the name in type_spelling's form; empty if it cannot differ
+    detail::glob spelling_glob_;
     detail::glob object_;
     std::string word_;
     bool negated_ = false;

@@ -19,22 +19,20 @@ namespace ftrace::inline v0::detail {
 /// A name with the spaces dropped that do not part two words: "f(int, char const*)" and
 /// "f(int,char const *)" are one.
 FTRACE_NOTRACE inline void append_without_spaces(std::string& out, std::string_view name) {
-    for (std::size_t i = 0; i < name.size(); ++i) {
+    for (std::size_t i = 0; i < name.size(); ++i)
         if (name[i] != ' ') {
+            if (i > 0 && name[i - 1] == ' ' && !out.empty() && is_identifier_char(out.back()) &&
+                is_identifier_char(name[i]))
+                out += ' ';
             out += name[i];
-            continue;
         }
-        if (i > 0 && i + 1 < name.size() && is_identifier_char(name[i - 1]) &&
-            is_identifier_char(name[i + 1]))
-            out += ' ';
-    }
 }
 
 /// A compiled glob: `*`, `?`, `[a-z]`, `[!a-z]`, and `\` before a character that means itself. What
 /// C++ names are made of keeps its meaning where it is told apart:
 ///
-/// - A `[` without its `]`, an empty `[]` and `[abi:...]` are letters: `operator[]`,
-/// `f[abi:cxx11]`.
+/// - A `[` without its `]`, an empty `[]`, `[abi:...]` and `[clone .` are letters: `operator[]`,
+///   `f[abi:cxx11]`, `f(int) [clone .isra.0]`.
 /// - Behind a type in a parameter or template argument list `*` is the pointer's star: `f(char*)`,
 ///   `f(char const**, int*)`. A wildcard stands alone there, or behind `::`: `f(*)`, `f(int, *)`.
 /// - Right behind the word `operator` it is the operator: `operator*`, `operator*=`.
@@ -148,7 +146,8 @@ private:
     /// The index of the `]` that ends the class at `begin`; 0 if it is no class.
     [[nodiscard]] FTRACE_NOTRACE static std::size_t end_of_class(std::string_view pattern,
                                                                  std::size_t begin) noexcept {
-        if (pattern.substr(begin).starts_with("[abi:")) return 0;
+        for (const std::string_view letters : {"[abi:", "[clone."})
+            if (pattern.substr(begin).starts_with(letters)) return 0;
         const bool inverted = pattern.substr(begin + 1).starts_with('!');
         const std::size_t first = begin + (inverted ? 2 : 1);
         const std::size_t end = pattern.find(']', first);

@@ -64,5 +64,18 @@ FTRACE_NOTRACE void for_each_site_name(const loaded_object& object, demangler& d
         if (!sites->empty()) for_each_site_symbols(object, *sites, symbols_of(object), visit);
 }
 
+/// The demangled name of a site's function that `pattern` does not match only because it is a copy
+/// with other parameters (is_clone()); empty if there is none.
+[[nodiscard]] FTRACE_NOTRACE inline std::string first_clone(std::span<const loaded_object> objects,
+                                                            const name_pattern& pattern) {
+    std::string found;
+    demangler demangle;
+    for (const loaded_object& object : objects)
+        for_each_site_name(object, demangle, [&](const name_forms& names) FTRACE_NOTRACE {
+            if (found.empty() && pattern.matches_original_of(names)) found = names.demangled();
+        });
+    return found;
+}
+
 }  // namespace detail
 }  // namespace ftrace::inline v0

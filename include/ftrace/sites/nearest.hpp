@@ -81,6 +81,9 @@ public:
             if (c != '*' && c != '?') name += c;
         append_plain(whole_, name, false);
         last_ = last_component(whole_);
+        if (pattern.find('(') == std::string_view::npos) return;
+        with_parameters_ = true;
+        append_spelled(parameters_, split_name(pattern).parameters);
     }
 
     FTRACE_NOTRACE void offer(const name_parts& parts) {
@@ -90,13 +93,20 @@ public:
         const std::string_view candidate = last_component(plain_);
         // Half of the letters may differ, and no more than in the worst name kept so far.
         std::size_t limit = last_.size() / 2 + 1;
-        if (names_.size() == count_ && scores_.back() / scale < limit)
-            limit = scores_.back() / scale;
+        if (names_.size() == count_ && scores_.back() / (scale * scale) < limit)
+            limit = scores_.back() / (scale * scale);
         const std::size_t distance = letters_(last_, candidate, limit);
         if (distance > limit) return;
-        // Among equals the one whose namespaces and classes are nearest.
+        // Among equals the one whose namespaces and classes are nearest, then whose parameters are.
         constexpr std::size_t farthest = scale - 1;
-        const std::size_t score = distance * scale + letters_(whole_, plain_, farthest - 1);
+        std::size_t score = distance * scale + letters_(whole_, plain_, farthest - 1);
+        score *= scale;
+        if (with_parameters_) {
+            spelled_.clear();
+            append_spelled(spelled_, parts.parameters);
+            score += letters_(parameters_, spelled_, farthest - 1);
+            plain_ += spelled_;
+        }
         for (const std::string& known : names_)
             if (known == plain_) return;
         if (names_.size() < count_) {
@@ -120,8 +130,20 @@ public:
 private:
     static constexpr std::size_t scale = 64;
 
+    /// A parameter list as a filter takes it, with types as people write them.
+    FTRACE_NOTRACE static void append_spelled(std::string& out, std::string_view parameters) {
+        std::string tidy;
+        append_without_spaces(tidy, parameters);
+        const type_spelling spelling(tidy);
+        for (const char c : spelling.text()) {
+            out += c;
+            if (c == ',') out += ' ';
+        }
+    }
+
     std::size_t count_;
-    std::string whole_, plain_;
+    bool with_parameters_ = false;
+    std::string whole_, plain_, parameters_, spelled_;
     std::string_view last_;
     edit_distance letters_;
     std::vector<std::string> names_;
@@ -131,8 +153,9 @@ private:
 }  // namespace detail
 
 /// Of `linker_names`, at most `count` whose functions are called most like `pattern`, the nearest
-/// first: qualified C++ names without parameters and template arguments, none twice. Compares the
-/// last component, then the whole name; what differs in more than half of its letters is no answer.
+/// first: qualified C++ names without template arguments, none twice, with parameters if the
+/// pattern has some. Compares the last component, then the whole name, then the parameters; what
+/// differs in more than half of its last component's letters is no answer.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<std::string> nearest_names(
     const name_pattern& pattern, std::span<const std::string_view> linker_names,
     std::size_t count) {
