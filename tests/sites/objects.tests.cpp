@@ -174,6 +174,7 @@ TEST_CASE("objects: a file that is gone or replaced leaves an object without sit
         const auto objects = ftrace::detail::scan_loaded_objects();
         REQUIRE(find(objects, name) != nullptr);
         CHECK(find(objects, name)->sites.empty());
+        CHECK_FALSE(find(objects, name)->unread.empty());
     }
     SECTION("replaced by another library") {
         const copied_library copy("replaced.so");

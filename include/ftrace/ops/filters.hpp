@@ -8,6 +8,7 @@
 #include <ftrace/ops/attach.hpp>
 #include <ftrace/ops/ftrace_ops.hpp>
 #include <ftrace/ops/registry_state.hpp>
+#include <ftrace/sites/available.hpp>
 #include <ftrace/sites/filter.hpp>
 #include <ftrace/sites/match.hpp>
 #include <ftrace/sites/nearest.hpp>
@@ -67,15 +68,36 @@ namespace detail {
     return sites;
 }
 
-FTRACE_NOTRACE inline error no_site_at_all() {
-    return {errc::no_match,
-            "no function of this program can be traced: compile it with "
-            "-fpatchable-function-entry=5, or mark functions "
-            "FTRACE_TRACEABLE"};
+/// ". Nothing is known of libz.so: ...", for each object that could not be read; empty if all were.
+[[nodiscard]] FTRACE_NOTRACE inline std::string unread_objects(const registry_state& registry) {
+    std::string text;
+    for (const object_record& record : registry.sites.objects())
+        if (!record.gone && !record.object.unread.empty())
+            text.append(". Nothing is known of ")
+                .append(record.object.name())
+                .append(": ")
+                .append(record.object.unread);
+    return text;
+}
+
+FTRACE_NOTRACE inline error no_site_at_all(const registry_state& registry) {
+    const std::string unread = unread_objects(registry);
+    std::size_t unknown = 0;
+    for (const object_record& record : registry.sites.objects())
+        if (!record.gone) unknown += record.object.unknown_starts.size();
+    std::string text = "no function of this program can be traced";
+    if (!unread.empty())
+        text += unread;
+    else if (unknown != 0)
+        text.append(": ").append(to_string(trace_reason::start_unknown));
+    else
+        text +=
+            ": compile it with -fpatchable-function-entry=5, or mark functions FTRACE_TRACEABLE";
+    return {errc::no_match, std::move(text)};
 }
 
 FTRACE_NOTRACE inline error no_match(const registry_state& registry, const name_pattern& pattern) {
-    if (registry.sites.size() == 0) return no_site_at_all();
+    if (registry.sites.size() == 0) return no_site_at_all(registry);
     std::vector<loaded_object> objects;
     for (const object_record& record : registry.sites.objects())
         if (!record.gone) objects.push_back(record.object);
@@ -93,7 +115,7 @@ FTRACE_NOTRACE inline error no_match(const registry_state& registry, const name_
         text += separator + name;
         separator = ", ";
     }
-    return {errc::no_match, text +
+    return {errc::no_match, text + unread_objects(registry) +
                                 ". available_filter_functions() lists all, with the reason of each "
                                 "that cannot be traced"};
 }

@@ -133,7 +133,7 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
             "tracing is switched off, and a PERMANENT ops cannot be: call set_enabled(true) first"};
     const site_list wanted =
         wanted_sites(*registry, {state.filtered, site_list(state.filter)}, state.notrace);
-    if (registry->sites.size() == 0) return no_site_at_all();
+    if (registry->sites.size() == 0) return no_site_at_all(*registry);
     if (wanted.empty())
         return error{errc::no_match,
                      "the filters of " + name_of(op) + " leave no function to trace"};

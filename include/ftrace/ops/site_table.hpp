@@ -61,11 +61,11 @@ public:
     site_table(const site_table&) = delete;
     site_table& operator=(const site_table&) = delete;
 
-    /// Takes note of what was loaded and unloaded since. Costs one look at a counter if
-    /// nothing was.
+    /// Takes note of what was loaded and unloaded since. Costs one look at a counter if nothing
+    /// was, and there is no object whose file could not be read: that one is tried again.
     FTRACE_NOTRACE void refresh() {
         const std::uint64_t removed_before = loads_.removed;
-        if (!objects_changed(loads_)) return;
+        if (!objects_changed(loads_) && !has_unread()) return;
         std::vector<loaded_object> known;
         for (object_record& record : objects_)
             if (!record.gone) known.push_back(record.object);
@@ -74,8 +74,13 @@ public:
         for (const loaded_object& object : unloaded)
             if (object_record* record = find_record(object); record != nullptr) record->gone = true;
         if (loads_.removed != removed_before && drop_reloaded(known)) refresh_loaded_objects(known);
-        for (loaded_object& object : known)
-            if (find_record(object) == nullptr) append(std::move(object));
+        for (loaded_object& object : known) {
+            object_record* const record = find_record(object);
+            if (record == nullptr)
+                append(std::move(object));
+            else if (!record->object.unread.empty())
+                fill(*record, std::move(object));
+        }
     }
 
     [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return sites_.size(); }
@@ -183,14 +188,25 @@ private:
         return nullptr;
     }
 
+    [[nodiscard]] FTRACE_NOTRACE bool has_unread() const noexcept {
+        for (const object_record& record : objects_)
+            if (!record.gone && !record.object.unread.empty()) return true;
+        return false;
+    }
+
     FTRACE_NOTRACE void append(loaded_object&& object) {
-        object_record record;
+        objects_.push_back(object_record());
+        fill(objects_.back(), std::move(object));
+    }
+
+    /// Gives a record that has no sites yet those of its object.
+    FTRACE_NOTRACE void fill(object_record& record, loaded_object&& object) {
         record.first = static_cast<site_index>(sites_.size());
         // Both lists are sorted.
         std::size_t a = 0, b = 0;
         const auto& plain = object.sites;
         const auto& wide = object.wide_sites;
-        const auto index = static_cast<std::uint32_t>(objects_.size());
+        const auto index = static_cast<std::uint32_t>(&record - objects_.data());
         while (a < plain.size() || b < wide.size()) {
             const bool first = b == wide.size() || (a < plain.size() && plain[a] < wide[b]);
             site_record site{};
@@ -200,7 +216,6 @@ private:
         }
         record.count = static_cast<site_index>(sites_.size()) - record.first;
         record.object = std::move(object);
-        objects_.push_back(std::move(record));
     }
 
     [[nodiscard]] FTRACE_NOTRACE site_index lower_bound(const object_record& record,

@@ -24,6 +24,7 @@ enum class trace_reason : std::uint8_t {
     too_short,
     start_unknown,  ///< nops enough, but it is not known whether it begins behind some of them
     library_own,
+    unread,  ///< no function: an object of which nothing is known; its name says why
 };
 
 /// A sentence for people.
@@ -46,6 +47,8 @@ enum class trace_reason : std::uint8_t {
         return "not traceable: nothing tells where among its nops it begins; link without -s, or "
                "compile with -fasynchronous-unwind-tables or -fcf-protection";
     case trace_reason::library_own: return "not traceable: part of ftrace++ or made for its types";
+    case trace_reason::unread:
+        return "not known: the file of this object cannot be read, and it tells where sites are";
     }
     return "unknown";
 }
@@ -106,6 +109,14 @@ public:
           listed_(symbols_.entries().size(), '\0') {}
 
     FTRACE_NOTRACE void run() {
+        if (!object_.unread.empty()) {
+            list_.emplace_back();
+            list_.back().name = std::string(name_) + ": " + object_.unread;
+            list_.back().linker_name = name_;
+            list_.back().object = name_;
+            list_.back().reason = trace_reason::unread;
+            return;
+        }
         list_.reserve(list_.size() + object_.sites.size());
         add_sites(object_.sites, trace_reason::traceable);
         add_sites(object_.wide_sites, trace_reason::traceable);
@@ -172,7 +183,8 @@ private:
 }  // namespace detail
 
 /// The functions of `objects`: of each object those with a site by address, then, if it has any or
-/// is the executable, those without.
+/// is the executable, those without. Instead of its functions, one entry for an object whose file
+/// cannot be read (trace_reason::unread).
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<available_function> available_filter_functions(
     std::span<const loaded_object> objects) {
     std::vector<available_function> list;

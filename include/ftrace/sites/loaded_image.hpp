@@ -1,6 +1,7 @@
 // What the loader has in memory: one image for the executable and each shared object.
 #pragma once
 
+#include <errno.h>
 #include <link.h>
 #include <sys/auxv.h>
 
@@ -9,10 +10,29 @@
 #include <cstring>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/elf_file.hpp>
+#include <ftrace/sites/mapped_path.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace ftrace::inline v0::detail {
+
+struct loaded_image;
+
+/// The file an image was loaded from, or why it cannot be read.
+struct image_file {
+    elf_file file;          ///< with section headers; not valid() if there is a problem
+    std::string path{};     ///< where it was found
+    std::string problem{};  ///< "./libz.so cannot be read (No such file or directory)"
+
+    FTRACE_NOTRACE image_file() noexcept = default;
+    FTRACE_NOTRACE image_file(image_file&&) noexcept = default;
+    FTRACE_NOTRACE image_file& operator=(image_file&&) noexcept = default;
+    FTRACE_NOTRACE ~image_file() = default;
+
+    /// Takes the file of that name, if it is the image's. Keeps the first name's problem.
+    FTRACE_NOTRACE bool take(std::string_view candidate, const loaded_image& image);
+};
 
 /// Valid within the visit of for_each_image() only: the loader's lock keeps it loaded.
 struct loaded_image {
@@ -60,34 +80,86 @@ struct loaded_image {
         const std::uintptr_t header = ::getauxval(AT_SYSINFO_EHDR);
         return header != 0 && holds(header, 1, PF_R);
     }
-    /// The file this image was loaded from. Not valid() if there is none any more, or another one
-    /// under its name: the program headers have to be those in memory.
-    [[nodiscard]] FTRACE_NOTRACE elf_file open_file() const {
-        if (is_vdso()) return {};
-        const bool executable = is_executable();
-        elf_file file(executable ? "/proc/self/exe" : path);
-        if (executable && !file.valid())  // no /proc in this sandbox
-            file = elf_file(reinterpret_cast<const char*>(::getauxval(AT_EXECFN)));
-        if (!file.valid() || file.segment_count() != segment_count) return {};
+    /// Looks for the file this image was loaded from: under the loader's name for it; as
+    /// /proc/self/exe, which is there even if the file was deleted; then where the kernel says it
+    /// lies now. A relative name may have lost its meaning since, a file its name, and a program
+    /// started through its loader, `ld-linux-x86-64.so.2 ./program`, is not what /proc/self/exe is.
+    [[nodiscard]] FTRACE_NOTRACE image_file find_file() const {
+        image_file found;
+        if (is_vdso()) return found;
+        if (is_executable() ? found.take("/proc/self/exe", *this) || found.take(started_as(), *this)
+                            : found.take(path, *this))
+            return found;
+        const std::string map = memory_map();
+        if (!found.take(mapped_path(map, first_byte()), *this) && found.problem.empty())
+            found.problem = "has no file that could be found";
+        return found;
+    }
+    /// Whether this image may have been loaded from `file`: it has the same program headers, and
+    /// the same build-id.
+    [[nodiscard]] FTRACE_NOTRACE bool is_image_of(const elf_file& file) const noexcept {
+        if (!file.valid() || file.segment_count() != segment_count) return false;
         for (std::size_t i = 0; i < segment_count; ++i) {
             const auto on_disk = file.segment(i);
-            if (std::memcmp(&on_disk, &segments[i], sizeof on_disk) != 0) return {};
+            if (std::memcmp(&on_disk, &segments[i], sizeof on_disk) != 0) return false;
         }
         const byte_view id = build_id(), id_on_disk = file.build_id();
-        const bool same = id.size() == id_on_disk.size() &&
-                          (id.empty() || std::memcmp(id.data(), id_on_disk.data(), id.size()) == 0);
-        return same || id_on_disk.empty() ? static_cast<elf_file&&>(file) : elf_file();
+        return id_on_disk.empty() || (id.size() == id_on_disk.size() &&
+                                      std::memcmp(id.data(), id_on_disk.data(), id.size()) == 0);
     }
+
     /// A path for people.
     [[nodiscard]] FTRACE_NOTRACE std::string readable_path() const {
         if (!is_executable()) return path;
         char target[4096];
-        const auto length = ::readlink("/proc/self/exe", target, sizeof target);
+        const auto length =
+            is_started_by_loader() ? 0 : ::readlink("/proc/self/exe", target, sizeof target);
         if (length > 0) return {target, static_cast<std::size_t>(length)};
-        const auto* const started_as = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
-        return started_as != nullptr ? started_as : "";
+        return std::string(started_as());
+    }
+
+private:
+    /// What the program was started as, if the kernel or the loader says so.
+    [[nodiscard]] FTRACE_NOTRACE static std::string_view started_as() noexcept {
+        const auto* const name = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+        return name != nullptr ? name : "";
+    }
+    /// Whether the kernel started the loader, which then loaded the executable: it wants a loader,
+    /// and the kernel brought none.
+    [[nodiscard]] FTRACE_NOTRACE bool is_started_by_loader() const noexcept {
+        return !segment(PT_INTERP).empty() && ::getauxval(AT_BASE) == 0;
+    }
+    [[nodiscard]] FTRACE_NOTRACE std::uintptr_t first_byte() const noexcept {
+        for (std::size_t i = 0; i < segment_count; ++i)
+            if (segments[i].p_type == PT_LOAD && segments[i].p_filesz != 0)
+                return bias + segments[i].p_vaddr;
+        return bias;
     }
 };
+
+inline bool image_file::take(std::string_view candidate, const loaded_image& image) {
+    if (candidate.empty()) return false;
+    const std::string name(candidate);
+    errno = 0;
+    elf_file opened(name.c_str());
+    const int number = errno;
+    std::string why;
+    if (!opened.valid())
+        why = name + " cannot be read (" + (number != 0 ? std::strerror(number) : "no ELF file") +
+              ')';
+    else if (!image.is_image_of(opened))
+        why = name + " is another file: it was replaced after it was loaded";
+    else if (opened.section_count() == 0)
+        why = name + " has no section headers: link it anew, or do not strip them";
+    if (why.empty()) {
+        file = std::move(opened);
+        path = name;
+        problem.clear();
+        return true;
+    }
+    if (problem.empty()) problem = std::move(why);
+    return false;
+}
 
 /// The loader's counts of objects that came and went.
 struct load_count {

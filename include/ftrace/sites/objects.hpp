@@ -44,6 +44,8 @@ struct loaded_object {
     std::vector<std::uintptr_t> too_short;
     /// Entries with nops enough, of which nothing tells where their function begins among them.
     std::vector<std::uintptr_t> unknown_starts;
+    /// Why nothing is known of its sites: "./libz.so cannot be read (...)". Empty: they are known.
+    std::string unread;
 
     FTRACE_NOTRACE loaded_object() = default;
     FTRACE_NOTRACE loaded_object(loaded_object&&) = default;
@@ -73,12 +75,12 @@ public:
     site_scan& operator=(const site_scan&) = delete;
     FTRACE_NOTRACE ~site_scan() = default;
     FTRACE_NOTRACE site_scan(const loaded_image& image, loaded_object& object)
-        : image_(image),
-          object_(object),
-          file_(image.open_file()),
-          starts_(image.segment(PT_GNU_EH_FRAME)) {}
+        : image_(image), object_(object), starts_(image.segment(PT_GNU_EH_FRAME)) {}
 
     FTRACE_NOTRACE void run() {
+        image_file found = image_.find_file();
+        object_.unread = std::move(found.problem);
+        file_ = std::move(found.file);
         for (std::size_t i = 0; i < file_.section_count(); ++i) {
             const auto header = file_.section(i);
             if ((header.sh_flags & SHF_ALLOC) == 0) continue;
@@ -169,7 +171,8 @@ private:
         if (arch::find_site(entry, 0, end).kind != arch::entry_kind::unknown && !may_be_patched)
             return 0;
         if (!symbols_read_) {
-            symbols_ = symbol_table(image_.open_file(), image_.path);
+            image_file again = image_.find_file();
+            symbols_ = symbol_table(std::move(again.file), again.path);
             symbols_read_ = true;
         }
         const std::uint64_t address = entry - image_.bias;
@@ -226,7 +229,8 @@ FTRACE_NOTRACE inline void scan_image(const loaded_image& image, loaded_object& 
 
 /// Brings `objects` up to date: drops those that are gone (moved to `gone`, if given), and appends
 /// those that are new. Objects already known keep their sites as they were first found, since the
-/// bytes there may have been patched. An object that was unloaded and loaded again at the same
+/// bytes there may have been patched; of one that could not be read the file is looked for anew. An
+/// object that was unloaded and loaded again at the same
 /// place in between counts as known; its text is new: compare load_count::removed.
 FTRACE_NOTRACE inline void refresh_loaded_objects(std::vector<loaded_object>& objects,
                                                   std::vector<loaded_object>* gone = nullptr) {
@@ -240,6 +244,7 @@ FTRACE_NOTRACE inline void refresh_loaded_objects(std::vector<loaded_object>& ob
                 (known.is_executable || known.path == image.path)) {
                 now.push_back(std::move(known));
                 known.path.clear();
+                if (!now.back().unread.empty()) site_scan(image, now.back()).run();
                 break;
             }
         if (now.size() == before) {
@@ -256,7 +261,8 @@ FTRACE_NOTRACE inline void refresh_loaded_objects(std::vector<loaded_object>& ob
 
 /// Every object of the process but the vdso, the executable first, each with its sites. Reads the
 /// section headers of every object's file and no symbols. An object whose file is gone or has no
-/// section headers is listed without sites. A site that is patched already is recognised.
+/// section headers is listed without sites, and says so. A site that is patched already is
+/// recognised.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<loaded_object> scan_loaded_objects() {
     std::vector<loaded_object> objects;
     refresh_loaded_objects(objects);

@@ -13,14 +13,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0 {
 
 /// A function, by the address of its first byte.
 struct function_symbol {
-    std::string
-        name;  ///< linker name; "object+0x1234" or "0x7f1234" where nothing names the address
+    /// Its linker name; "object+0x1234" or "0x7f1234" where nothing names the address.
+    std::string name;
     std::uintptr_t start = 0;  ///< the function's first byte; without a name the address asked for
     std::size_t size = 0;      ///< 0 where nothing tells
     bool is_local = false;     ///< whether only its own file can call it by its name
@@ -43,6 +44,7 @@ struct symbol_cache {
         std::string build_id;
         std::uintptr_t header;
         std::uintptr_t bias;
+        bool unread;  ///< its file could not be read: `table` is empty, and may be looked for again
         symbol_table table;
         object* next;
 
@@ -56,15 +58,16 @@ struct symbol_cache {
     recursive_lock lock;  // taken before the loader's lock, never within it
     object* objects = nullptr;
 
-    [[nodiscard]] FTRACE_NOTRACE const symbol_table* find(std::string_view path, byte_view build_id,
-                                                          std::uintptr_t header,
-                                                          std::uintptr_t bias) const noexcept {
+    /// The last one read.
+    [[nodiscard]] FTRACE_NOTRACE const object* find(std::string_view path, byte_view build_id,
+                                                    std::uintptr_t header,
+                                                    std::uintptr_t bias) const noexcept {
         for (const object* known = objects; known != nullptr; known = known->next) {
             if (known->path != path || known->build_id.size() != build_id.size()) continue;
             if (build_id.empty()
                     ? known->header == header && known->bias == bias
                     : std::memcmp(known->build_id.data(), build_id.data(), build_id.size()) == 0)
-                return &known->table;
+                return known;
         }
         return nullptr;
     }
@@ -75,20 +78,24 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
     return *cache;
 }
 
-/// The symbols of an image, read now if they never were. The caller holds the cache's lock.
+/// The symbols of an image, read now if they never were, or, with `again`, if they could not be read
+/// before. The caller holds the cache's lock.
 [[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(symbol_cache& cache,
-                                                                   const loaded_image& image) {
+                                                                   const loaded_image& image,
+                                                                   bool again = false) {
     const std::string path = image.readable_path();
     const byte_view id = image.build_id();
     const auto header = reinterpret_cast<std::uintptr_t>(image.segments);
-    if (const symbol_table* known = cache.find(path, id, header, image.bias)) return *known;
-    cache.objects =
-        new symbol_cache::object{path,
-                                 std::string(reinterpret_cast<const char*>(id.data()), id.size()),
-                                 header,
-                                 image.bias,
-                                 {image.open_file(), path},
-                                 cache.objects};
+    const symbol_cache::object* const known = cache.find(path, id, header, image.bias);
+    if (known != nullptr && !(known->unread && again)) return known->table;
+    image_file found = image.find_file();
+    const bool unread = !found.file.valid() && !image.is_vdso();
+    if (known != nullptr && unread) return known->table;
+    cache.objects = new symbol_cache::object{
+        path,         std::string(reinterpret_cast<const char*>(id.data()), id.size()),
+        header,       image.bias,
+        unread,       {std::move(found.file), found.path},
+        cache.objects};
     return cache.objects->table;
 }
 
@@ -97,16 +104,17 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
 [[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(const loaded_object& object) {
     symbol_cache& cache = symbols_read();
     const lock_guard guard(cache.lock);
-    const symbol_table* table =
+    const symbol_cache::object* const known =
         cache.find(object.path, object.build_id, object.header, object.bias);
-    if (table == nullptr)
-        for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
-            if (reinterpret_cast<std::uintptr_t>(image.segments) != object.header ||
-                image.bias != object.bias)
-                return true;
-            table = &symbols_of(cache, image);
-            return false;
-        });
+    if (known != nullptr && !known->unread) return known->table;
+    const symbol_table* table = known != nullptr ? &known->table : nullptr;
+    for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
+        if (reinterpret_cast<std::uintptr_t>(image.segments) != object.header ||
+            image.bias != object.bias)
+            return true;
+        table = &symbols_of(cache, image, true);
+        return false;
+    });
     static const symbol_table* const none = new symbol_table;
     return table != nullptr ? *table : *none;
 }

@@ -146,8 +146,9 @@ private:
     }
 
     [[nodiscard]] FTRACE_NOTRACE static bool is_default_argument(std::string_view text) noexcept {
-        for (const std::string_view known : {"std::allocator<", "std::char_traits<", "std::less<",
-                                             "std::equal_to<", "std::hash<", "std::default_delete<"})
+        for (const std::string_view known :
+             {"std::allocator<", "std::char_traits<", "std::less<", "std::equal_to<", "std::hash<",
+              "std::default_delete<"})
             if (text.starts_with(known)) return true;
         return false;
     }
