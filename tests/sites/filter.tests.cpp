@@ -265,6 +265,18 @@ TEST_CASE("filter: types as people write them", "[sites]") {
     CHECK(matches("operator<(const A&, const A&)", "_ZltRK1AS1_"));
 }
 
+TEST_CASE("filter: functions of types that demanglers do not know have names", "[sites]") {
+    for (const auto name : {"_Z3f11DF16_i", "_Z3f11DF16bi", "_Z3f11DF32_i", "_Z3f11DB17_i"}) {
+        CHECK(matches("f11", name));
+        CHECK(matches("f1*", name));
+        CHECK(matches("f11(*, int)", name));
+        CHECK_FALSE(matches("f11(*, long)", name));
+    }
+    CHECK(matches("f11(_Float16, int)", "_Z3f11DF16_i"));
+    CHECK(matches("f11(const _Float64x*)", "_Z3f11PKDF64x"));
+    CHECK_FALSE(matches("f11(_Float16, int)", "_Z3f11DF16bi"));
+}
+
 TEST_CASE("filter: what a C function takes is not known", "[sites]") {
     CHECK(matches("c_func()", "c_func"));
     CHECK(matches("c_func(*)", "c_func"));

@@ -157,3 +157,25 @@ TEST_CASE("demangle: mangled names only", "[sites]") {
     CHECK(demangle("_Z500" + long_name + "v") == long_name + "()");
     CHECK(demangle("_Z1gv") == "g()");
 }
+
+TEST_CASE("demangle: builtin types that demanglers do not know", "[sites]") {
+    using ftrace::demangle;
+    CHECK(demangle("_Z3f11DF16_i") == "f11(_Float16, int)");
+    CHECK(demangle("_Z1fDF16bi") == "f(std::bfloat16_t, int)");
+    CHECK(demangle("_Z1fDF32_DF64_DF128_DF64x") == "f(_Float32, _Float64, _Float128, _Float64x)");
+    CHECK(demangle("_Z1fDB17_DU5_i") == "f(_BitInt(17), unsigned _BitInt(5), int)");
+    CHECK(demangle("_Z1fPKDF16_RDF16_") == "f(_Float16 const*, _Float16&)");
+    CHECK(demangle("_ZN2ns1fIDF16_EEvT_") == "void ns::f<_Float16>(_Float16)");
+    // Substitutions count as before.
+    CHECK(demangle("_Z1fDF16_P3FooS0_S_") == "f(_Float16, Foo*, Foo*, Foo)");
+    // Names that look like the types, or like what stands in for them.
+    CHECK(demangle("_Z6fDF16_i") == "fDF16_(int)");
+    CHECK(demangle("_ZN4half10decimal1281fEDF16_DB7_") ==
+          "half::decimal128::f(_Float16, _BitInt(7))");
+    CHECK(demangle("_Z1fDF16_DfDd") == "f(_Float16, decimal32, decimal64)");
+    CHECK(demangle("_Z1fDF16_.isra.0").starts_with("f(_Float16)"));
+    // More of them than can be told apart, and what is no name.
+    CHECK_FALSE(demangle("_Z1fDF16_DF32_DF64_DF128_DF16bi").empty());
+    CHECK_FALSE(demangle("_Z1fDF16").empty());
+    CHECK(demangle("_Z1fDh") == "f(half)");
+}

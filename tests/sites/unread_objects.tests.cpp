@@ -147,9 +147,9 @@ TEST_CASE("unread: without a file descriptor nothing is known, and later everyth
         const no_files_left limit;
         const auto matched = op.set_filter("plain_parse:mod:descriptor");
         objects = ftrace::detail::scan_loaded_objects();
-        const std::string name = ftrace::symbol_of(reinterpret_cast<std::uintptr_t>(
-                                                       dlsym(place.handle, "plain_parse")))
-                                     .name;
+        const std::string name =
+            ftrace::symbol_of(reinterpret_cast<std::uintptr_t>(dlsym(place.handle, "plain_parse")))
+                .name;
         const std::size_t symbols =
             ftrace::detail::symbols_of(find(objects, "descriptor.so")).entries().size();
         REQUIRE_FALSE(matched);
@@ -184,8 +184,8 @@ TEST_CASE("unread: a program that was started by its loader knows its file", "[s
     });
     REQUIRE(fs::exists(loader));
     const fs::path program = fs::read_symlink("/proc/self/exe");
-    const std::string start = "BY_LOADER_NAME='" + program.filename().native() + "' ", run =
-                          " '[.by_loader]' > /dev/null";
+    const std::string start = "BY_LOADER_NAME='" + program.filename().native() + "' ",
+                      run = " '[.by_loader]' > /dev/null";
     CHECK(std::system((start + loader + " '" + program.native() + "'" + run).c_str()) == 0);
     // Under a relative name.
     const std::string enter = "cd '" + program.parent_path().native() + "' && ";

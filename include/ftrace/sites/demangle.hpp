@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ftrace/core/config.hpp>
+#include <ftrace/sites/extended_builtins.hpp>
 #include <string>
 #include <string_view>
 
@@ -27,18 +28,30 @@ public:
     [[nodiscard]] FTRACE_NOTRACE std::string_view operator()(std::string_view linker_name) {
         // Anything else would be taken for a mangled type: "f" is float.
         if (!linker_name.starts_with("_Z")) return linker_name;
+        if (const extended_builtins types(linker_name); !types.input().empty()) {
+            input_ = types.input();
+            if (!call()) return linker_name;
+            restored_ = types.restored(output_);
+            return restored_;
+        }
         input_.assign(linker_name);
-        int status = 0;
-        std::size_t size = size_;
-        char* const made = abi::__cxa_demangle(input_.c_str(), output_, &size, &status);
-        if (made == nullptr) return linker_name;
-        if (made != output_ || size > size_) size_ = size;
-        output_ = made;
-        return output_;
+        return call() ? output_ : linker_name;
     }
 
 private:
+    /// From input_ to output_; false if it cannot be demangled.
+    FTRACE_NOTRACE bool call() {
+        int status = 0;
+        std::size_t size = size_;
+        char* const made = abi::__cxa_demangle(input_.c_str(), output_, &size, &status);
+        if (made == nullptr) return false;
+        if (made != output_ || size > size_) size_ = size;
+        output_ = made;
+        return true;
+    }
+
     std::string input_;
+    std::string restored_;
     char* output_ = nullptr;  // malloc'ed, as __cxa_demangle wants it
     std::size_t size_ = 0;
 };

@@ -20,7 +20,8 @@ namespace detail {
 /// about the linker name.
 inline constexpr std::string_view words_of_demanglers =
     "operator new delete co_await void wchar_t bool char signed unsigned short int long __int128 "
-    "float double __float128 _Float16 _Float32 _Float64 _Float128 half std::bfloat16_t decimal32 "
+    "float double __float128 _Float16 _Float32x _Float64x _Float128x half std::bfloat16_t "
+    "decimal32 "
     "decimal64 decimal128 char8_t char16_t char32_t auto decltype nullptr_t _BitInt _Complex "
     "_Imaginary __vector restrict const volatile noexcept throw typename template class enum union "
     "struct requires concept std allocator basic_string string istream ostream iostream "

@@ -99,6 +99,7 @@ inline void mangled_walk::array_type() noexcept {
 /// The types that begin with D.
 inline mangled_entity mangled_walk::type_of_d() noexcept {
     constexpr std::string_view builtin = "defhinsu";
+    const std::string_view begin = rest_;
     const char kind = peek(1);
     if (kind != '\0' && builtin.find(kind) != std::string_view::npos) {
         skip(2);
@@ -130,6 +131,7 @@ inline mangled_entity mangled_walk::type_of_d() noexcept {
         skip(2);
         number();
         if (!take("x") && !take("b")) expect("_");
+        note_builtin(begin);
         return of_width(arch::scalar_width);
     case 'B':
     case 'U':  // _BitInt(N): an integer, or in memory
@@ -139,6 +141,7 @@ inline mangled_entity mangled_walk::type_of_d() noexcept {
         else
             expression();
         expect("_");
+        note_builtin(begin);
         return of_width(arch::scalar_width);
     case 'k':
     case 'K':  // auto with a constraint

@@ -35,7 +35,15 @@ public:
         if (!take("_Z")) return arch::unknown_width;
         const arch::vector_width widest = encoding();
         const bool done = rest_.empty() || rest_[0] == '.' || rest_[0] == '@';
+        if (failed_ || !done) builtins_ = 0;
         return failed_ || !done ? arch::unknown_width : widest;
+    }
+
+    /// How many types of extended_builtins.hpp it passed, and the text of each, in order; none if the
+    /// name was not understood, or has too many.
+    [[nodiscard]] FTRACE_NOTRACE std::size_t builtin_count() const noexcept { return builtins_; }
+    [[nodiscard]] FTRACE_NOTRACE std::string_view builtin(std::size_t i) const noexcept {
+        return builtin_[i];
     }
 
 private:
@@ -172,6 +180,16 @@ private:
             entity_[entities_++] = entity;
         return entity;
     }
+    /// Takes note of a type whose text began as `begin` does and ends here.
+    FTRACE_NOTRACE void note_builtin(std::string_view begin) noexcept {
+        if (failed_) return;
+        // A part that is walked twice is noted once.
+        while (builtins_ > 0 && builtin_[builtins_ - 1].data() >= begin.data()) --builtins_;
+        if (builtins_ == most_builtins)
+            fail();
+        else
+            builtin_[builtins_++] = begin.substr(0, begin.size() - rest_.size());
+    }
     /// What a value of a type occupies, a template parameter looked up.
     [[nodiscard]] FTRACE_NOTRACE arch::vector_width width_of(
         const mangled_entity& entity) const noexcept {
@@ -188,6 +206,7 @@ private:
 
     static constexpr std::size_t most_entities = 256;
     static constexpr int most_arguments = 512;
+    static constexpr std::size_t most_builtins = 32;
 
     std::string_view rest_;
     bool failed_ = false;
@@ -195,6 +214,8 @@ private:
     argument_range arguments_{};
     std::size_t entities_ = 0;
     int arguments_used_ = 0;
+    std::size_t builtins_ = 0;
+    std::string_view builtin_[most_builtins];
     mangled_entity entity_[most_entities];
     arch::vector_width argument_[most_arguments];
 };

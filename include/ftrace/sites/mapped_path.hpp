@@ -42,7 +42,9 @@ namespace ftrace::inline v0::detail {
         std::uintptr_t value = 0;
         while (!text.empty()) {
             const char c = text[0];
-            const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+            const int digit = c >= '0' && c <= '9'   ? c - '0'
+                              : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                                     : -1;
             if (digit < 0) break;
             value = value * 16 + static_cast<std::uintptr_t>(digit);
             text.remove_prefix(1);
