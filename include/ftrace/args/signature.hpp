@@ -97,6 +97,18 @@ FTRACE_MEMBER_SIGNATURES(const volatile)
 template <typename F>
 using signature_t = typename signature_of<std::remove_cv_t<F>>::type;
 
+template <typename F>
+using reference_to = F&;
+
+/// F names a function that is called by another convention than this file's (ms_abi, preserve_all,
+/// regcall): the attribute is part of the type, so that no signature_of is for it.
+template <typename F>
+inline constexpr bool is_called_otherwise =
+    std::is_same_v<signature_t<F>, no_signature> &&
+    (std::is_member_function_pointer_v<std::remove_cvref_t<F>> ||
+     (std::is_function_v<std::remove_pointer_t<std::remove_cvref_t<F>>> &&
+      requires { typename reference_to<std::remove_pointer_t<std::remove_cvref_t<F>>>; }));
+
 /// F names a function: a function type, a pointer or reference to one, or a pointer to a member
 /// function.
 template <typename F>

@@ -16,12 +16,26 @@ FTRACE_STUB_INLINE bool vectors_saved(const ftrace_regs& regs) noexcept {
 }
 
 /// Copies and clears without a call, and without a vector register where the caller has none:
-/// memcpy may use both.
+/// memcpy may use both. No string instruction either, since a stub may run with DF set. (The empty
+/// asm keeps the compiler from putting a call of memcpy in the loop's place.)
 FTRACE_STUB_INLINE void copy_string(void* to, const void* from, std::size_t size) noexcept {
-    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+    auto* out = static_cast<std::byte*>(to);
+    const auto* in = static_cast<const std::byte*>(from);
+    for (; size >= 8; size -= 8, in += 8, out += 8) {
+        __builtin_memcpy(out, in, 8);
+        asm volatile("" : : : "memory");
+    }
+    for (; size != 0; --size) {
+        *out++ = *in++;
+        asm volatile("" : : : "memory");
+    }
 }
 FTRACE_STUB_INLINE void zero_string(void* to, std::size_t size) noexcept {
-    asm volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
+    auto* out = static_cast<std::byte*>(to);
+    for (; size != 0; --size) {
+        *out++ = std::byte{};
+        asm volatile("" : : : "memory");
+    }
 }
 
 /// The same, cheaper for the few words that a register holds.
@@ -59,7 +73,8 @@ FTRACE_STUB_INLINE std::byte* place_bytes(ftrace_regs& regs, place where, unsign
 
 /// A value is in one place, not in two.
 FTRACE_STUB_INLINE constexpr bool is_whole(location at, std::size_t size) noexcept {
-    return size <= 8 || (at.lo != place::integer && at.hi == place::nothing);
+    return (size <= 8 && at.hi != place::memory) ||
+           (at.lo != place::integer && at.hi == place::nothing);
 }
 
 FTRACE_STUB_INLINE std::byte* lower_bytes(ftrace_regs& regs, location at,
@@ -101,6 +116,16 @@ FTRACE_STUB_INLINE void store_at(ftrace_regs& regs, const void* from) noexcept {
 
 // The same for places read from a table. One copy of the code, and no vector register in it.
 
+/// All bytes of a value that is in one place, or nullptr.
+FTRACE_STUB_INLINE std::byte* whole_bytes(ftrace_regs& regs, location at,
+                                          std::size_t size) noexcept {
+    if (at.hi == place::memory) {
+        std::byte* const holder = lower_bytes(regs, at, sizeof(void*));
+        return holder != nullptr ? *reinterpret_cast<std::byte**>(holder) : nullptr;
+    }
+    return is_whole(at, size) ? lower_bytes(regs, at, size) : nullptr;
+}
+
 FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ftrace_regs& constant,
                                                                         location at, void* to,
                                                                         std::size_t size) noexcept {
@@ -109,8 +134,8 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ft
     for (std::size_t done = 0; done < size;) {
         std::size_t part = size - done;
         const void* from;
-        if (is_whole(at, size)) {
-            from = lower_bytes(regs, at, size);
+        if (at.hi == place::memory || is_whole(at, size)) {
+            from = whole_bytes(regs, at, size);
         } else {
             part = done == 0 ? 8 : size - 8;
             from = done == 0 ? lower_bytes(regs, at, part) : upper_bytes(regs, at, part);
@@ -128,8 +153,8 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located(const ft
 FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located(
     ftrace_regs& regs, location at, const void* from, std::size_t size) noexcept {
     const auto* const bytes = static_cast<const unsigned char*>(from);
-    if (is_whole(at, size)) {
-        if (void* const to = lower_bytes(regs, at, size)) copy_string(to, bytes, size);
+    if (at.hi == place::memory || is_whole(at, size)) {
+        if (void* const to = whole_bytes(regs, at, size)) copy_string(to, bytes, size);
         return;
     }
     if (void* const to = lower_bytes(regs, at, 8)) copy_string(to, bytes, 8);
@@ -154,6 +179,40 @@ FTRACE_STUB_INLINE void store_parameter(ftrace_regs& regs, const void* from) noe
     else
         store_located(regs, table_location<N, Variadic, Result, P...>(vectors_saved(regs)), from,
                       Size);
+}
+
+/// What an immovable T that is not in one place reads as.
+template <typename T>
+union nowhere {
+    static inline constinit nowhere instead{};
+    std::byte zeros[sizeof(T)]{};
+    T value;
+    FTRACE_STUB_INLINE ~nowhere() {}
+};
+/// The object at a place of an immovable T: the caller's, or what the stub saved of it.
+template <typename T>
+FTRACE_STUB_INLINE T& located_object(const ftrace_regs& constant, location at) noexcept {
+    ftrace_regs& regs = const_cast<ftrace_regs&>(constant);  // as the caller of the accessor has it
+    std::byte* const bytes = whole_bytes(regs, at, sizeof(T));
+    return bytes != nullptr ? *reinterpret_cast<T*>(bytes) : nowhere<T>::instead.value;
+}
+
+/// Parameter N of Result(P...), which is an immovable T.
+template <typename T, std::size_t N, bool Variadic, typename Result, typename... P>
+FTRACE_STUB_INLINE T& parameter_object(const ftrace_regs& regs) noexcept {
+    return located_object<T>(regs, table_location<N, Variadic, Result, P...>(vectors_saved(regs)));
+}
+/// Makes `object` that parameter.
+template <std::size_t N, bool Variadic, typename Result, typename... P, typename T>
+FTRACE_STUB_INLINE void set_parameter_object(ftrace_regs& regs, T& object) noexcept {
+    location at = table_location<N, Variadic, Result, P...>(vectors_saved(regs));
+    if (at.hi == place::memory) {
+        at.hi = place::nothing;
+        const void* const address = __builtin_addressof(object);
+        store_located(regs, at, &address, sizeof address);
+    } else {
+        store_located(regs, at, __builtin_addressof(object), sizeof(T));
+    }
 }
 
 /// The N-th integer-class word, as the kernel counts: six registers, then the stack.

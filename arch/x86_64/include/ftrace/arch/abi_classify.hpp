@@ -51,17 +51,41 @@ inline constexpr bool may_split =
 template <typename T>
 inline constexpr bool is_vector =
     !std::is_class_v<T> && !std::is_union_v<T> && !std::is_pointer_v<T> && !std::is_array_v<T> &&
-    requires(T& v) { v[0]; };
+    !std::is_reference_v<T> && requires(T& v) { v[0]; };
 
-/// T is a class that "has a non-trivial copy constructor, move constructor or destructor, or all
-/// copy and move constructors are deleted" (Itanium C++ ABI, 3.1.1): the caller passes the address
-/// of an object of its own.
+template <typename T>
+inline constexpr bool is_complete = requires { sizeof(T); };
+template <typename T>
+    requires std::is_void_v<T> || std::is_reference_v<T>
+inline constexpr bool is_complete<T> = true;
+
+template <typename T>
+inline constexpr bool is_class = std::is_class_v<T> || std::is_union_v<T>;
+
+/// No copy or move constructor of the class T can be called: all are deleted, and then the caller
+/// passes an address (std::atomic), or inaccessible, and then T may be passed in registers. No
+/// trait tells which, so the compiler's own answer is taken (abi_probe.hpp).
+template <typename T>
+FTRACE_NOTRACE consteval bool immovable() {
+    if constexpr (!is_class<T> || !is_complete<T>)
+        return false;
+    else if constexpr (std::is_destructible_v<T> && !std::is_trivially_destructible_v<T>)
+        return false;  // passed by address, whatever its constructors are
+    else
+        return !std::is_constructible_v<T, T> && !std::is_constructible_v<T, T&> &&
+               !std::is_constructible_v<T, const T&> && !std::is_constructible_v<T, const T>;
+}
+template <typename T>
+inline constexpr bool is_immovable = immovable<T>();
+
+/// T is a class that "has a non-trivial copy constructor, move constructor or destructor" (Itanium
+/// C++ ABI, 3.1.1): the caller passes the address of an object of its own.
 template <typename T>
 FTRACE_NOTRACE consteval bool passed_by_address() {
-    if constexpr (!std::is_class_v<T> && !std::is_union_v<T>) {
+    if constexpr (!is_class<T> || !is_complete<T> || is_immovable<T>) {
         return false;
     } else if constexpr (std::is_trivially_copyable_v<T>) {
-        return false;  // also where the constructors are private
+        return false;
     } else {
 #if defined(__clang__) && __clang_major__ < 20
         // Up to clang 19 this trait is "may be passed in registers", [[clang::trivial_abi]]
@@ -83,7 +107,9 @@ inline constexpr bool is_address = std::is_reference_v<T> || passed_by_address<T
 template <typename T>
 FTRACE_NOTRACE consteval type_class classify() {
     using enum eightbyte;
-    if constexpr (is_address<T>) {
+    if constexpr (std::is_const_v<T> || std::is_volatile_v<T>) {
+        return classify<std::remove_cv_t<T>>();
+    } else if constexpr (is_address<T>) {
         return {.known = true, .lo = integer, .size = 8, .align = 8};
     } else {
         type_class c{.size = sizeof(T), .align = alignof(T)};
@@ -111,8 +137,10 @@ FTRACE_NOTRACE consteval type_class classify() {
             c.known = true;
             c.lo = sse;
 #endif
-        } else if constexpr (std::is_class_v<T> || std::is_union_v<T>) {
-            if constexpr (std::is_empty_v<T> && sizeof(T) == 1) {
+        } else if constexpr (is_class<T>) {
+            if constexpr (is_immovable<T>) {
+                c.known = false;
+            } else if constexpr (std::is_empty_v<T> && sizeof(T) == 1) {
                 c.known = true;
             } else {
                 // Above two eightbytes only a single __m256 or __m512 in a class may still go to a
@@ -132,7 +160,9 @@ FTRACE_NOTRACE consteval type_class classify() {
 /// The class of a result of type T.
 template <typename T>
 FTRACE_NOTRACE consteval type_class classify_result() {
-    if constexpr (std::is_void_v<T>) {
+    if constexpr (std::is_const_v<T> || std::is_volatile_v<T>) {
+        return classify_result<std::remove_cv_t<T>>();
+    } else if constexpr (std::is_void_v<T>) {
         return {.known = true};
     } else if constexpr (passed_by_address<T>()) {
         return {.known = true, .memory = true};

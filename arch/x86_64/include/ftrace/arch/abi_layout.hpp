@@ -84,7 +84,8 @@ struct probed_parameters {
             return {};
     }
     FTRACE_NO_INSTRUMENTATION static void fill() noexcept {
-        static const probe_table table{
+        // Not static: compilers that do not optimise would guard it, and a stub can come here.
+        const probe_table table{
             .plain = request<!result.known || !result.memory, words, P...>(),
             .hidden = request<!result.known || result.memory, words + 1, void*, P...>(),
             .result = result_source(),
@@ -114,9 +115,8 @@ template <std::size_t N, bool Variadic, typename Result, typename... P>
 FTRACE_STUB_INLINE location table_location(bool may_probe) noexcept {
     static_assert(
         (can_probe<P>() && ...),
-        "ftrace: beside a class by value, this signature has a vector parameter wider than this "
-        "file is "
-        "compiled for (add -mavx or -mavx512f), or a [[clang::trivial_abi]] class (not supported)");
+        "ftrace: a class by value in this signature has an inaccessible destructor, or is "
+        "[[clang::trivial_abi]]: where the arguments are cannot be found out");
     using table = probed_parameters<Variadic, Result, probed_type<P>...>;
     (void)&primed<table>::done;
     location found = load_location(table::where[N]);

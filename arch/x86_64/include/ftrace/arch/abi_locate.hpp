@@ -15,6 +15,7 @@ enum class place : std::uint8_t { unknown, nothing, integer, vector, stack, memo
 ///     lo = memory           a result: all bytes, where the hidden pointer points
 ///     lo = x87              a result: `lo_index` values on the x87 stack
 ///     lo = vector, hi = nothing     all bytes, in one vector register
+///     hi = memory           lo holds the address of the bytes
 ///     else                  bytes 0 to 7 in lo, bytes 8 to 15 in hi (either on the stack: at `offset`)
 ///
 /// Integer registers are numbered rdi rsi rdx rcx r8 r9 (0 to 5), rax (6), rdx as a result (7).
@@ -32,8 +33,8 @@ static_assert(sizeof(location) == 8);
 inline constexpr int integer_argument_registers = 6;
 inline constexpr std::uint8_t result_integer = 6;
 
-FTRACE_NO_INSTRUMENTATION constexpr std::uint32_t round_up(std::uint32_t value,
-                                                           std::uint32_t to) noexcept {
+FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY constexpr std::uint32_t round_up(
+    std::uint32_t value, std::uint32_t to) noexcept {
     return (value + to - 1) / to * to;
 }
 
@@ -44,7 +45,8 @@ struct call_allocator {
     std::uint32_t stack = 0;
 
     /// Where the next parameter goes; c is known.
-    FTRACE_NO_INSTRUMENTATION constexpr location next(const type_class& c) noexcept {
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY constexpr location next(
+        const type_class& c) noexcept {
         if (!c.memory) {
             const int need_integers = (c.lo == eightbyte::integer) + (c.hi == eightbyte::integer);
             const int need_vectors = (c.lo == eightbyte::sse) + (c.hi == eightbyte::sse);
@@ -66,8 +68,8 @@ struct call_allocator {
     }
 
 private:
-    FTRACE_NO_INSTRUMENTATION constexpr void take(eightbyte e, place& where,
-                                                  std::uint8_t& index) noexcept {
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY constexpr void take(
+        eightbyte e, place& where, std::uint8_t& index) noexcept {
         where = place::nothing;
         if (e == eightbyte::integer) {
             where = place::integer;

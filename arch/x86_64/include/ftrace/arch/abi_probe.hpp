@@ -123,6 +123,7 @@ FTRACE_NO_INSTRUMENTATION constexpr std::uint64_t probe_tag(unsigned word, unsig
 /// The first bytes of one parameter, as they arrived in each pass.
 struct probe_bytes {
     unsigned char seen[probe_passes][16];
+    bool is_address;  ///< they are not the parameter's but its address'
 };
 
 /// Where a probed function leaves what arrived; the word behind the tagged stack points here.
@@ -136,8 +137,17 @@ struct probe_result {
 FTRACE_PROBE_FUNCTION inline void probe_record(const probe_result& out,
                                                const void* const* addresses) noexcept {
     for (unsigned n = 0; n < out.count; ++n) {
-        const auto* const bytes = static_cast<const unsigned char*>(addresses[n]);
-        for (std::uint32_t i = 0; i < out.sizes[n] && i < 16; ++i) {
+        const auto* bytes = static_cast<const unsigned char*>(addresses[n]);
+        std::uint32_t size = out.sizes[n];
+        // A class that is passed by address is where a tag points: nowhere. The last tag does so
+        // for certain.
+        const auto address = reinterpret_cast<std::uint64_t>(bytes);
+        if (address == 0 || address >> 56 != 0) {
+            out.parameters[n].is_address = true;
+            bytes = reinterpret_cast<const unsigned char*>(&addresses[n]);
+            size = sizeof addresses[n];
+        }
+        for (std::uint32_t i = 0; i < size && i < 16; ++i) {
             out.parameters[n].seen[out.pass][i] = bytes[i];
         }
     }
@@ -241,8 +251,10 @@ FTRACE_PROBE_FUNCTION inline void probe_parameters(const probe_request& request,
     }
     for (unsigned n = 0; n < request.count; ++n) {
         where[n] = {.lo = place::nothing, .hi = place::nothing};
-        probe_decode(bytes[n], 0, request.sizes[n], probe_first_stack_word + words, where[n]);
-        probe_decode(bytes[n], 1, request.sizes[n], probe_first_stack_word + words, where[n]);
+        const std::uint32_t size = bytes[n].is_address ? sizeof(void*) : request.sizes[n];
+        probe_decode(bytes[n], 0, size, probe_first_stack_word + words, where[n]);
+        probe_decode(bytes[n], 1, size, probe_first_stack_word + words, where[n]);
+        if (bytes[n].is_address) where[n].hi = place::memory;
     }
 }
 
@@ -255,13 +267,34 @@ inline constexpr std::size_t probe_vector_size = 32;
 inline constexpr std::size_t probe_vector_size = 16;
 #endif
 
+/// A vector that this file's code passes otherwise than a function compiled for such vectors takes
+/// it.
+template <typename T>
+FTRACE_NOTRACE consteval bool too_wide() {
+    if constexpr (is_vector<T>)
+        return sizeof(T) > probe_vector_size;
+    else
+        return false;
+}
+
 /// The type that a probed function has in place of T: passed alike, and all bytes of it arrive.
 /// (clang at -O0 keeps but one bit of a bool.)
 template <typename T>
-using probed_type = std::conditional_t<
-    is_address<T>, const void*,
-    std::conditional_t<(std::is_integral_v<T> || std::is_enum_v<T>) && sizeof(T) == 1,
-                       unsigned char, T>>;
+struct probed {
+    using type = T;
+};
+template <typename T>
+    requires is_address<T>
+struct probed<T> {
+    using type = const void*;
+};
+template <typename T>
+    requires(!is_address<T> && (std::is_integral_v<T> || std::is_enum_v<T>) && sizeof(T) == 1)
+struct probed<T> {
+    using type = unsigned char;
+};
+template <typename T>
+using probed_type = typename probed<T>::type;
 
 /// A probed function may have a parameter declared as T.
 template <typename T>
@@ -269,7 +302,7 @@ FTRACE_NOTRACE consteval bool can_probe() {
     if constexpr (is_address<T>)
         return true;
     else if constexpr (is_vector<T>)
-        return sizeof(T) <= probe_vector_size;
+        return !too_wide<T>();
     else
         return std::is_trivially_destructible_v<T>;
 }

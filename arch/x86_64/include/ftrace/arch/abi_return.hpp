@@ -146,6 +146,12 @@ FTRACE_STUB_INLINE void store_result(ftrace_regs& regs, const void* from) noexce
         store_at<at, sizeof(T)>(regs, from);
 }
 
+/// A result that is an immovable T.
+template <typename T>
+FTRACE_STUB_INLINE T& result_object(const ftrace_regs& regs) noexcept {
+    return located_object<T>(regs, table_result_location<T>(vectors_saved(regs)));
+}
+
 /// Leaves the traced function without running its body.
 FTRACE_STUB_INLINE void skip_body(ftrace_regs& regs, void (*by)() = return_at_once) noexcept {
     set_instruction_pointer(regs, reinterpret_cast<std::uint64_t>(by));
