@@ -306,6 +306,8 @@ struct test_case<Function, ftrace::detail::call_signature<Variadic, R, P...>, Ta
         if (state.what == mode::override_result) {
             if constexpr (std::is_void_v<R>)
                 ftrace::override_function_with_return<Function>(regs);
+            else if constexpr (std::is_reference_v<R>)
+                ftrace::override_function_with_return<Function>(regs, object<R>(state.overridden));
             else
                 ftrace::override_function_with_return<Function>(regs, take<R>(state.overridden));
         }

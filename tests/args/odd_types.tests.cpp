@@ -75,9 +75,7 @@ FTRACE_TRACEABLE int of_secret(secret s, int n) { return s.value + n; }
 FTRACE_TRACEABLE int of_long_secret(long_secret s, int n) { return int(s.value[1]) + n; }
 FTRACE_TRACEABLE int of_from_lvalue(from_lvalue f, int n) { return f.value + n; }
 FTRACE_TRACEABLE int of_explicit_copy(explicit_copy e, int n) { return e.value + n; }
-FTRACE_TRACEABLE int of_copy_only(copy_only c, double d) {
-    return c.a + int(c.b) + int(d);
-}
+FTRACE_TRACEABLE int of_copy_only(copy_only c, double d) { return c.a + int(c.b) + int(d); }
 FTRACE_TRACEABLE int beside(mixed m, incomplete& i, int (&function)(int)) {
     return m.a + int(m.b) + function(reinterpret_cast<mixed&>(i).a);
 }
@@ -90,9 +88,7 @@ FTRACE_TRACEABLE complex make_complex(int n) {
 }
 FTRACE_NOTRACE int successor(int n) { return n + 1; }
 FTRACE_NOTRACE int predecessor(int n) { return n - 1; }
-FTRACE_TRACEABLE int (&choose(int n))(int) {
-    return n == 0 ? predecessor : successor;
-}
+FTRACE_TRACEABLE int (&choose(int n))(int) { return n == 0 ? predecessor : successor; }
 FTRACE_TRACEABLE int formatted(const char* format, ...) { return format[0]; }
 FTRACE_TRACEABLE int plain(int a, double b) { return a + int(b); }
 FTRACE_TRACEABLE mixed make_mixed(int a) { return {a, 2}; }
@@ -147,8 +143,8 @@ template <typename Function, typename Call>
 void returned(Function* function, void (*on_exit)(ftrace_regs&), Call call) {
     static fgraph_ops op(enter, leave);
     on_exit_of = on_exit;
-    REQUIRE(op.ops.set_filter_ip(reinterpret_cast<std::uintptr_t>(function), false, true)
-                .has_value());
+    REQUIRE(
+        op.ops.set_filter_ip(reinterpret_cast<std::uintptr_t>(function), false, true).has_value());
     auto handle = register_ftrace_graph(op);
     REQUIRE(handle.has_value());
     held = 0;
@@ -157,9 +153,9 @@ void returned(Function* function, void (*on_exit)(ftrace_regs&), Call call) {
 
 #define CALLBACK(name) \
     void name(unsigned long, unsigned long, ftrace_ops&, ftrace_regs& regs) noexcept
-#define INTEGER_CALLBACK(name)                         \
-    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY \
-    void name(unsigned long, unsigned long, ftrace_ops&, integer_regs& regs) noexcept
+#define INTEGER_CALLBACK(name)                                    \
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY void name( \
+        unsigned long, unsigned long, ftrace_ops&, integer_regs& regs) noexcept
 
 fixed other_fixed(500);
 CALLBACK(in_of_fixed) {
@@ -231,8 +227,7 @@ INTEGER_CALLBACK(result_by_integers) {
 std::string fake_name = "fake";
 CALLBACK(another_name) { override_function_with_return<&name>(regs, fake_name); }
 
-static_assert(std::is_same_v<decltype(regs_get_return_value<&choose>(
-                                 std::declval<ftrace_regs&>())),
+static_assert(std::is_same_v<decltype(regs_get_return_value<&choose>(std::declval<ftrace_regs&>())),
                              int (&)(int)>);
 
 }  // namespace
@@ -254,7 +249,9 @@ TEST_CASE("odd types: a result that cannot be copied", "[args]") {
     traced<in_make_atomic>(&make_atomic, [] { CHECK(call_make_atomic(9).load() == 5); });
     returned(
         &make_atomic,
-        [](ftrace_regs& regs) { check(regs_get_return_value<&make_atomic>(regs).exchange(3) == 9); },
+        [](ftrace_regs& regs) {
+            check(regs_get_return_value<&make_atomic>(regs).exchange(3) == 9);
+        },
         [] { CHECK(call_make_atomic(9).load() == 3); });
     CHECK(held == 1);
 }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <ftrace/arch/abi_locate.hpp>
+#include <ftrace/arch/asm.hpp>
 #include <ftrace/arch/registers.hpp>
 
 #include <utility>
@@ -24,13 +25,6 @@
 #define FTRACE_PROBE_FUNCTION FTRACE_NO_INSTRUMENTATION __attribute__((noinline))
 #else
 #define FTRACE_PROBE_FUNCTION FTRACE_NO_INSTRUMENTATION __attribute__((noipa))
-#endif
-
-// Both compilers define it where they emit CFI, and then only may a naked function refine it.
-#if defined(__GCC_HAVE_DWARF2_CFI_ASM)
-#define FTRACE_PROBE_CFI(directive) directive "\n"
-#else
-#define FTRACE_PROBE_CFI(directive)
 #endif
 
 namespace ftrace::inline v0::arch {
@@ -52,18 +46,22 @@ static_assert(offsetof(probe_call, target) == 0 && offsetof(probe_call, stack) =
 // the integer ones; call.
 #define FTRACE_PROBE_THUNK(load, after)                                                            \
     asm("pushq %rbp\n"                                                                             \
-        FTRACE_PROBE_CFI(".cfi_def_cfa_offset 16")                                                 \
-        FTRACE_PROBE_CFI(".cfi_offset 6, -16")                                                     \
+        FTRACE_CFI("def_cfa_offset 16")                                                            \
+        FTRACE_CFI("offset 6, -16")                                                                \
         "movq %rsp, %rbp\n"                                                                        \
-        FTRACE_PROBE_CFI(".cfi_def_cfa_register 6")                                                \
+        FTRACE_CFI("def_cfa_register 6")                                                           \
         "movq %rdi, %r11\n"                                                                        \
         "movq " FTRACE_PROBE_STACK_WORDS "(%r11), %rcx\n"                                          \
         "leaq (,%rcx,8), %rax\n"                                                                   \
         "subq %rax, %rsp\n"                                                                        \
         "andq $-64, %rsp\n"                                                                        \
-        "movq %rsp, %rdi\n"                                                                        \
         "movq " FTRACE_PROBE_STACK "(%r11), %rsi\n"                                                \
-        "rep movsq\n"                                                                              \
+        "1: decq %rcx\n" /* no rep movsq: a stub may run with DF set */                            \
+        "js 2f\n"                                                                                  \
+        "movq (%rsi,%rcx,8), %rax\n"                                                               \
+        "movq %rax, (%rsp,%rcx,8)\n"                                                               \
+        "jmp 1b\n"                                                                                 \
+        "2:\n"                                                                                     \
         load("0") load("1") load("2") load("3") load("4") load("5") load("6") load("7")            \
         "movq " FTRACE_PROBE_INTEGERS "+0(%r11), %rdi\n"                                           \
         "movq " FTRACE_PROBE_INTEGERS "+8(%r11), %rsi\n"                                           \
@@ -74,7 +72,7 @@ static_assert(offsetof(probe_call, target) == 0 && offsetof(probe_call, stack) =
         "call *" FTRACE_PROBE_TARGET "(%r11)\n"                                                    \
         after                                                                                      \
         "leave\n"                                                                                  \
-        FTRACE_PROBE_CFI(".cfi_def_cfa 7, 8")                                                      \
+        FTRACE_CFI("def_cfa 7, 8")                                                                 \
         "ret\n")
 #define FTRACE_PROBE_XMM(n) "movups " FTRACE_PROBE_VECTORS "+64*" n "(%r11), %xmm" n "\n"
 #define FTRACE_PROBE_YMM(n) "vmovups " FTRACE_PROBE_VECTORS "+64*" n "(%r11), %ymm" n "\n"

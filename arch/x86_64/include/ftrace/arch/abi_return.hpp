@@ -16,8 +16,8 @@ namespace ftrace::inline v0::arch {
 #else
 #define FTRACE_BRANCH_TARGET
 #endif
-#define FTRACE_PUSH(reg) "pushq " reg "\n" FTRACE_PROBE_CFI(".cfi_adjust_cfa_offset 8")
-#define FTRACE_POP(bytes) "leaq " bytes "(%rsp), %rsp\n" FTRACE_PROBE_CFI(".cfi_adjust_cfa_offset -" bytes)
+#define FTRACE_PUSH(reg) "pushq " reg "\n" FTRACE_CFI("adjust_cfa_offset 8")
+#define FTRACE_POP(bytes) "leaq " bytes "(%rsp), %rsp\n" FTRACE_CFI("adjust_cfa_offset -" bytes)
 
 /// Returns what is in the result registers.
 FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_at_once() {
@@ -180,8 +180,9 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void skip_body_located(
         return skip_body(regs);
     }
     // Not in the frame: through the integer registers.
-    std::uint64_t w[8]{};
+    std::uint64_t w[8];
     if (size > sizeof w) return skip_body(regs);
+    zero_string(w, sizeof w);
     copy_string(w, from, size);
     if (at.lo == place::x87 || size > 16) {
         gpr.ax = w[0], gpr.dx = w[1], gpr.cx = w[2], gpr.r8 = w[3];

@@ -16,6 +16,19 @@
     __attribute__((naked, noinline)) FTRACE_NO_INSTRUMENTATION FTRACE_LOCAL        \
         FTRACE_NO_LANDING_PAD
 
+// Call frame information. Both compilers define the macro where they emit it as directives; without (such as
+// -fno-asynchronous-unwind-tables without exceptions, or -fno-dwarf2-cfi-asm) no function is open for directives, and
+// nobody can unwind through a stub.
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM)
+#define FTRACE_CFI(directive) "  .cfi_" directive "\n"
+#else
+#define FTRACE_CFI(directive)
+#endif
+
+// Every stub is written in AT&T syntax. The first alternative is for it, the second for -masm=intel.
+#define FTRACE_ATT_SYNTAX \
+    "{|.error \"ftrace++ is written in AT&T syntax: compile this file without -masm=intel\"\n}"
+
 #define FTRACE_SITE_SIZE "5"  // static_assert in entry_stub.hpp
 
 // Every stub's frame is a saved_registers (registers.hpp), which rbp points to, and below it the vector registers.
@@ -24,14 +37,14 @@
 // Nothing before lahf, seto and pushf changes a flag.
 #define FTRACE_FRAME_ENTER(save_flags, width, full)                       \
     "  leaq -" FTRACE_CONTEXT "(%%rsp), %%rsp\n"                          \
-    "  .cfi_adjust_cfa_offset " FTRACE_CONTEXT "\n"                       \
+    FTRACE_CFI("adjust_cfa_offset " FTRACE_CONTEXT)                       \
     "  movq %%rax, " FTRACE_AX "(%%rsp)\n" /* al: vector count of a variadic call */ \
     "  lahf\n" /* SF ZF AF PF CF */                                       \
     "  seto %%al\n"                                                       \
     "  movq %%rbp, " FTRACE_PROGRAM_BP "(%%rsp)\n"                        \
-    "  .cfi_rel_offset %%rbp, " FTRACE_PROGRAM_BP "\n"                    \
+    FTRACE_CFI("rel_offset %%rbp, " FTRACE_PROGRAM_BP)                    \
     "  movq %%rsp, %%rbp\n"                                               \
-    "  .cfi_def_cfa_register %%rbp\n"                                     \
+    FTRACE_CFI("def_cfa_register %%rbp")                                  \
     save_flags                                                            \
     "  shlq $48, %%rax\n"           /* regs.{width,full,moved,status} = */ \
     "  orq $(" width " + (" full " << 16)), %%rax\n" /* {width, full, 0, status} */ \
@@ -136,7 +149,7 @@
 // is right at the ret as well.
 #define FTRACE_LEAVE                                  \
     "  leaq " FTRACE_RETURN "(%%rbp), %%rsp\n"        \
-    "  .cfi_def_cfa %%rsp, 8\n"                       \
+    FTRACE_CFI("def_cfa %%rsp, 8")                    \
     "  movq " FTRACE_PROGRAM_BP "(%%rbp), %%rbp\n"    \
     "  ret\n"
 
@@ -144,7 +157,7 @@
 // unwinder sees the traced function as the caller to the end.
 #define FTRACE_LEAVE_TO_CONTEXT                       \
     "  leaq " FTRACE_CONTEXT "(%%rbp), %%rsp\n"       \
-    "  .cfi_def_cfa %%rsp, 16\n"                      \
+    FTRACE_CFI("def_cfa %%rsp, 16")                   \
     "  movq " FTRACE_PROGRAM_BP "(%%rbp), %%rbp\n"    \
     "  ret $8\n"
 // clang-format on

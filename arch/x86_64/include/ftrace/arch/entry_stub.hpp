@@ -50,9 +50,10 @@ struct entry_stub;
     struct entry_stub<Owner, set, vectors> {                                                          \
         FTRACE_NAKED static void entry() {                                                          \
             __asm__(                                                                                \
+                FTRACE_ATT_SYNTAX                                                                   \
                 "0: pushq %1\n" /* own context; veneers enter behind it */                          \
                 "  .org 0b + " FTRACE_OWN_CONTEXT_SIZE "\n" /* an error if the push were longer */   \
-                "  .cfi_adjust_cfa_offset 8\n"                                                      \
+                FTRACE_CFI("adjust_cfa_offset 8")                                                   \
                 enter                                                                               \
                 FTRACE_SAVE_ARGUMENTS                                                               \
                 save_vectors                                                                        \
@@ -70,10 +71,10 @@ struct entry_stub;
     "  jne 2f\n"                                                           \
     FTRACE_RESTORE_ARGUMENTS                                               \
     FTRACE_RESTORE_STATUS_AND_AX                                           \
-    "  .cfi_remember_state\n"                                              \
+    FTRACE_CFI("remember_state")                                           \
     FTRACE_LEAVE                                                           \
     "2:\n"                                                                 \
-    "  .cfi_restore_state\n"                                               \
+    FTRACE_CFI("restore_state")                                            \
     FTRACE_COPY(FTRACE_IP, FTRACE_CONTEXT)                                 \
     FTRACE_RESTORE_ARGUMENTS                                               \
     FTRACE_RESTORE_STATUS_AND_AX                                           \
@@ -90,10 +91,10 @@ struct entry_stub;
     FTRACE_JUMP_IF_DIFFERENT(FTRACE_IP, FTRACE_RETURN, "2f")               \
     FTRACE_RESTORE_ARGUMENTS                                               \
     FTRACE_RESTORE_STATUS_AND_AX                                           \
-    "  .cfi_remember_state\n"                                              \
+    FTRACE_CFI("remember_state")                                           \
     FTRACE_LEAVE                                                           \
     "2:\n"                                                                 \
-    "  .cfi_restore_state\n"                                               \
+    FTRACE_CFI("restore_state")                                            \
     FTRACE_COPY(FTRACE_BP, FTRACE_PROGRAM_BP)                              \
     FTRACE_COPY(FTRACE_IP, FTRACE_CONTEXT)                                 \
     FTRACE_RESTORE_ARGUMENTS                                               \

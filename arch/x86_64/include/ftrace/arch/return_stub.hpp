@@ -50,7 +50,7 @@ struct return_stub;
                 FTRACE_RESTORE_ARGUMENTS                                                            \
                 FTRACE_RESTORE_STATUS_AND_AX                                                        \
                 "  leaq " FTRACE_CONTEXT "(%%rbp), %%rsp\n"                                         \
-                "  .cfi_def_cfa %%rsp, 8\n"                                                         \
+                FTRACE_CFI("def_cfa %%rsp, 8")                                                      \
                 "  movq " FTRACE_PROGRAM_BP "(%%rbp), %%rbp\n"                                      \
                 "  ret\n"                                                                           \
                 ::"X"(&Owner::returned));                                                           \
