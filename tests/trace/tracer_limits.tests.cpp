@@ -160,7 +160,7 @@ TEST_CASE("tracer: what one tracer does is in no other's trace", "[trace]") {
     std::set<std::string> callers;
     for (const auto& event : trace.events) {
         steps += trace.symbols.at(event.ip) == "_ZN6traced4stepEi";
-        const std::string caller = ftrace::demangle(trace.symbols.at(event.parent_ip));
+        const std::string caller = ftrace::demangle(trace.callers.at(event.parent_ip).linker_name);
         if (caller.starts_with("ftrace::")) callers.insert(caller);
     }
     CHECK(steps == 2);

@@ -59,8 +59,7 @@ public:
         ++calls_;
         if (!memory.may_hold(words[0])) first_is_no_address = true;
         for (const bool result : {false, true})
-            for (const bool self : {false, true})
-                see(signature, {result, self}, words, memory);
+            for (const bool self : {false, true}) see(signature, {result, self}, words, memory);
     }
     FTRACE_NOTRACE void see_return(std::uint64_t first_word, std::uint64_t result) {
         ++returns_;
@@ -80,7 +79,8 @@ public:
                 (first_is_no_address || returns_something_else))
                 return false;
             if (self == certainty::maybe && of.this_pointer && first_is_no_address) return false;
-            if (gives_back && !of.result_pointer && calls_ != 0 && seen.address_as_integer == calls_)
+            if (gives_back && !of.result_pointer && calls_ != 0 &&
+                seen.address_as_integer == calls_)
                 return false;
             if (calls_ != 0 && seen.address_as_small_integer == calls_) return false;
             return seen.impossible == 0;
@@ -89,8 +89,8 @@ public:
         // before `this`: where neither is expected, it is the likelier explanation.
         const bool this_expected =
             self == certainty::yes || (self == certainty::maybe && signature.assume_this);
-        const bool result_expected = result == certainty::yes ||
-                                     (result == certainty::maybe && gives_back);
+        const bool result_expected =
+            result == certainty::yes || (result == certainty::maybe && gives_back);
         argument_reading out{{result == certainty::yes, this_expected}, true, true};
         bool found = false;
         for (const bool t : {this_expected, !this_expected})
@@ -149,8 +149,8 @@ private:
             case parameter_kind::signed_integer:
             case parameter_kind::unsigned_integer:
                 address_as_integer |= memory.may_hold(word);
-                small |= type.bits <= 32 && word >> 32 != 0 && memory.known() &&
-                         memory.may_hold(word);
+                small |=
+                    type.bits <= 32 && word >> 32 != 0 && memory.known() && memory.may_hold(word);
                 is_odd |= type.bits <= 32 && word >> 32 != 0 && word != extended;
                 break;
             default: break;
