@@ -1,19 +1,17 @@
 // Where the system forbids changing text: an error with the cause, and the program runs on.
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <catch2/catch_all.hpp>
 #include <cerrno>
 #include <cstddef>
 #include <ftrace/ftrace.hpp>
+#include <iterator>
 #include <string>
+#include <thread>
 
+#include "child.hpp"
 #include "program.hpp"
 #include "text.hpp"
 
@@ -31,38 +29,28 @@ PROGRAM int work() {
 
 namespace {
 
+constexpr rlim_t page_size = 4096;
+
 volatile int calls;
 void count(unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept { calls = calls + 1; }
-
-/// What a child wrote, and how it ended.
-struct outcome {
-    std::string text;
-    int status;
-};
-template <class Scenario>
-outcome in_child(Scenario scenario) {
-    int pipes[2];
-    REQUIRE(::pipe(pipes) == 0);
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const std::string text = scenario();
-        [[maybe_unused]] const ssize_t written = ::write(pipes[1], text.data(), text.size());
-        ::_exit(0);
-    }
-    ::close(pipes[1]);
-    outcome seen{};
-    char buffer[512];
-    for (ssize_t length; (length = ::read(pipes[0], buffer, sizeof buffer)) > 0;)
-        seen.text.append(buffer, static_cast<std::size_t>(length));
-    ::close(pipes[0]);
-    REQUIRE(::waitpid(child, &seen.status, 0) == child);
-    return seen;
-}
 
 bool deny_write_execute() {
     constexpr int set_mdwe = 65, refuse_exec_gain = 1;  // Linux 6.3
     return ::prctl(set_mdwe, refuse_exec_gain, 0, 0, 0) == 0;
 }
+
+/// The same, and not for the programs it starts.
+bool deny_write_execute_here() {
+    constexpr int set_mdwe = 65, refuse_exec_gain = 1, no_inherit = 2;  // Linux 6.6
+    return ::prctl(set_mdwe, refuse_exec_gain | no_inherit, 0, 0, 0) == 0;
+}
+
+/// No memory for copies of the text's pages; and a filter that has nothing to do with it.
+bool limit_data() {
+    const rlimit few{page_size, page_size};
+    return ::setrlimit(RLIMIT_DATA, &few) == 0;
+}
+bool limit_data_under_filter() { return child::forbid({SYS_reboot}) && limit_data(); }
 
 /// EPERM for each mprotect(.., .., PROT_WRITE | PROT_EXEC).
 bool filter_mprotect() {
@@ -85,8 +73,8 @@ bool filter_mprotect() {
 
 /// Registers `op` twice under a restriction; what happened, as text.
 std::string registered_under(bool (*restriction)(), ftrace_ops& op) {
-    if (!restriction()) return "unsupported";
     if (!op.set_filter("program::work")) return "filters do not work";
+    if (!restriction()) return "unsupported";
     const text::site_bytes before = text::read_site(text::site_of(program::work));
     const auto handle = register_ftrace_function(op);
     if (handle) return "registered";
@@ -117,7 +105,7 @@ std::string unregistered_under(bool (*restriction)(), ftrace_ops& op) {
 TEST_CASE("no rights: PR_SET_MDWE", "[patch][rights]") {
     for (const bool with_own_stub : {true, false}) {
         CAPTURE(with_own_stub);
-        const outcome seen = in_child([&] {
+        const child::outcome seen = child::run([&](int) {
             ops<count> own;
             ftrace_ops dynamic(count);
             return registered_under(deny_write_execute,
@@ -133,7 +121,7 @@ TEST_CASE("no rights: PR_SET_MDWE", "[patch][rights]") {
 TEST_CASE("no rights: a seccomp filter on mprotect", "[patch][rights]") {
     for (const bool with_own_stub : {true, false}) {
         CAPTURE(with_own_stub);
-        const outcome seen = in_child([&] {
+        const child::outcome seen = child::run([&](int) {
             ops<count> own;
             ftrace_ops dynamic(count);
             return registered_under(filter_mprotect,
@@ -147,11 +135,55 @@ TEST_CASE("no rights: a seccomp filter on mprotect", "[patch][rights]") {
 }
 
 TEST_CASE("no rights: rights that go while an ops is registered", "[patch][rights]") {
-    const outcome seen = in_child([] {
+    const child::outcome seen = child::run([](int) {
         ops<count> op;
         return unregistered_under(filter_mprotect, op);
     });
     CHECK(seen.status == 0);
     CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
     CHECK_THAT(seen.text, ContainsSubstring("seccomp"));
+}
+
+TEST_CASE("no rights: PR_SET_MDWE that is not inherited", "[patch][rights]") {
+    const child::outcome seen = child::run([](int) {
+        ops<count> op;
+        return registered_under(deny_write_execute_here, op);
+    });
+    CHECK(seen.status == 0);
+    if (seen.text == "unsupported") SKIP("this kernel has no PR_MDWE_NO_INHERIT (6.6)");
+    CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
+    CHECK_THAT(seen.text, ContainsSubstring("PR_SET_MDWE"));
+}
+
+TEST_CASE("no rights: no memory is no missing right", "[patch][rights]") {
+    for (const auto restriction : {limit_data, limit_data_under_filter}) {
+        const child::outcome seen = child::run([&](int) {
+            ops<count> op;
+            return registered_under(restriction, op);
+        });
+        CHECK(seen.status == 0);
+        CHECK_THAT(seen.text, ContainsSubstring("out_of_memory: "));
+        CHECK_THAT(seen.text, ContainsSubstring("no memory"));
+        CHECK_THAT(seen.text, !ContainsSubstring("seccomp"));
+    }
+}
+
+TEST_CASE("no rights: no file can be opened to see the threads", "[patch][rights]") {
+    if (text::read_site(text::site_of(program::work)) == arch::nop_site)
+        SKIP("this compiler leaves one nop, which no thread stands inside");
+    const child::outcome seen = child::run([](int) -> std::string {
+        ops<count> op;
+        if (!op.set_filter("program::work")) return "filters do not work";
+        std::thread([] {}).join();
+        const rlimit none{0, 0};
+        if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return "unsupported";
+        const auto refused = register_ftrace_function(op);
+        return refused
+                   ? "registered"
+                   : std::string(to_string(refused.error().code)) + ": " + refused.error().message;
+    });
+    CHECK(seen.status == 0);
+    CHECK_THAT(seen.text, ContainsSubstring("system_failure: "));
+    CHECK_THAT(seen.text, ContainsSubstring("open file"));
+    CHECK_THAT(seen.text, !ContainsSubstring("mount"));
 }

@@ -6,27 +6,25 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/single_threaded.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/evacuation.hpp>
+#include <ftrace/patch/signal_masks.hpp>
 #include <ftrace/patch/text_state.hpp>
 #include <ftrace/patch/trap_handler.hpp>
+#include <ftrace/patch/writable_text.hpp>
 #include <string>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
-
-/// Pages of one mapping that hold edits: made writable together, by one call.
-struct page_run {
-    std::uintptr_t begin;
-    std::uintptr_t end;
-};
 
 FTRACE_NOTRACE inline std::string bytes_text(const arch::site_bytes& bytes) {
     std::string text;
@@ -53,35 +51,6 @@ FTRACE_NOTRACE inline result<void> verify(const std::vector<arch::text_edit>& ed
     }
     return {};
 }
-
-/// While it lives, the pages are writable. They stay executable, since threads run on them.
-class writable_text {
-public:
-    FTRACE_NOTRACE explicit writable_text(const std::vector<page_run>& runs) : runs_(runs) {}
-    writable_text(const writable_text&) = delete;
-    writable_text& operator=(const writable_text&) = delete;
-
-    FTRACE_NOTRACE result<void> open() {
-        while (opened_ < runs_.size()) {
-            const page_run& run = runs_[opened_++];  // also where it fails: a part may be open
-            auto changed =
-                change_protection(run.begin, run.end, PROT_READ | PROT_WRITE | PROT_EXEC);
-            if (!changed) return changed;
-        }
-        return {};
-    }
-    FTRACE_NOTRACE ~writable_text() {
-        while (opened_ > 0) {
-            --opened_;
-            ::mprotect(reinterpret_cast<void*>(runs_[opened_].begin),
-                       runs_[opened_].end - runs_[opened_].begin, PROT_READ | PROT_EXEC);
-        }
-    }
-
-private:
-    const std::vector<page_run>& runs_;
-    std::size_t opened_ = 0;
-};
 
 /// Keeps signal handlers of the program from running on this thread in between. SIGTRAP gets
 /// through, even if the program blocked it: what this thread calls may be traced, and run into an
@@ -110,7 +79,7 @@ public:
     }
     FTRACE_NOTRACE ~published_batch() {
         __atomic_store_n(&text_.active, static_cast<edit_batch*>(nullptr), __ATOMIC_SEQ_CST);
-        while (__atomic_load_n(&text_.handlers, __ATOMIC_SEQ_CST) != 0) ::sched_yield();
+        wait_for_handlers(text_);
     }
     published_batch(const published_batch&) = delete;
     published_batch& operator=(const published_batch&) = delete;
@@ -119,19 +88,72 @@ private:
     text_state& text_;
 };
 
+/// What synchronize_cores() does where membarrier() is forbidden.
+FTRACE_NOTRACE inline bool serialize_by_questions() {
+    text_state* const state = shared_state() == nullptr ? nullptr : shared_state()->text;
+    if (__libc_single_threaded != 0) {
+        arch::serialize_core();
+        return true;
+    }
+    return state != nullptr && state->installed && question_round(*state).run().has_value();
+}
+
+/// Takes note that the sites are ours, before the first of them can trap.
+FTRACE_NOTRACE inline void note_sites(text_state& state,
+                                      const std::vector<arch::text_edit>& edits) {
+    const edited_sites* const known = state.edited;
+    const edited_sites* const next = edited_sites::with(known, edits);
+    if (next == known) return;
+    __atomic_store_n(&state.edited, next, __ATOMIC_SEQ_CST);
+    wait_for_handlers(state);
+    edited_sites::retire(known, next);
+}
+
+/// Gives pages their protection back that did not get it after an earlier transaction. Error:
+/// permission_denied, if they do not get it now either.
+FTRACE_NOTRACE inline result<void> restore_protection(process_state& process) {
+    if (process.text == nullptr) return {};
+    std::vector<mapping>& left = process.text->left_writable;
+    while (!left.empty() && writable_text::restore(left.back())) left.pop_back();
+    if (left.empty()) return {};
+    return error{errc::permission_denied,
+                 "the text at " + hex(left.back().begin) + "-" + hex(left.back().end) +
+                     " was changed, but could not be made what it was again (" +
+                     std::strerror(errno) +
+                     "): it is still writable. Let the sandbox pass mprotect with PROT_EXEC",
+                 {},
+                 left.back().begin};
+}
+
 /// Commits `edits` (sorted by site) on `runs`, the pages that hold them. Order of writes and who
 /// may be executing: arch/text_poke.hpp. When it returns without error every thread runs the new
-/// text; with an error, nothing was changed. Call with the process locked.
+/// text; with an error, nothing was changed, and until then nobody has seen anything of it. Pages
+/// that could not be made what they were are reported by restore_protection(), and by the next
+/// transaction. Call with the process locked.
 FTRACE_NOTRACE inline result<void> commit(process_state& process,
                                           const std::vector<arch::text_edit>& edits,
                                           const std::vector<page_run>& runs) {
+    serialize_without_membarrier = serialize_by_questions;
     if (edits.empty()) return {};
     text_state* const state = text(process);
     if (state == nullptr) return error{errc::out_of_memory, "no memory for the text patcher"};
+    if (const pid_t process_id = ::getpid(); state->process != process_id) {
+        state->process = process_id;
+        __atomic_store_n(&state->handlers, 0, __ATOMIC_SEQ_CST);
+    }
+    if (auto restored = restore_protection(process); !restored) return restored;
+    writable_text writable;
+    if (auto found = writable.find(edits, runs); !found) return found;
     if (auto verified = verify(edits); !verified) return verified;
     if (auto installed = install_trap_handler(*state); !installed) return installed;
-    writable_text writable(runs);
+    note_sites(*state, edits);
     if (auto opened = writable.open(); !opened) return opened;
+    const bool threads = __libc_single_threaded == 0;
+    unmasked_handlers handlers;
+    if (threads) {
+        handlers.unmask();
+        if (auto checked = check_masks(); !checked) return checked;
+    }
 
     // Plain pointers from here on: functions of std::vector may be among those that change.
     const arch::text_edit* const begin = edits.data();
@@ -140,21 +162,25 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
     for (auto* edit = begin; edit != end; ++edit) nops_to_leave |= edit->several_nops;
 
     edit_batch batch{begin, edits.size()};
-    const signals_blocked quiet;
-    const published_batch published(*state, batch);
-    for (auto* edit = begin; edit != end; ++edit) arch::poke_trap(*edit);
-    synchronize_cores();
-    if (nops_to_leave && __libc_single_threaded == 0) {
-        if (auto left = evacuate(*state); !left) {
-            for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->before);
-            synchronize_cores();
-            return left;
+    {
+        const signals_blocked quiet;
+        const published_batch published(*state, batch);
+        for (auto* edit = begin; edit != end; ++edit) arch::poke_trap(*edit);
+        synchronize_cores();
+        if (nops_to_leave && threads) {
+            if (auto left = evacuate(*state); !left) {
+                for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->before);
+                synchronize_cores();
+                return left;
+            }
         }
+        __atomic_store_n(&batch.decided, true, __ATOMIC_RELEASE);
+        for (auto* edit = begin; edit != end; ++edit) arch::poke_tail(*edit, edit->after);
+        synchronize_cores();
+        for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->after);
+        synchronize_cores();
     }
-    for (auto* edit = begin; edit != end; ++edit) arch::poke_tail(*edit, edit->after);
-    synchronize_cores();
-    for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->after);
-    synchronize_cores();
+    writable.close(state->left_writable);
     return {};
 }
 

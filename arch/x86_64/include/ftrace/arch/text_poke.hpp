@@ -51,11 +51,18 @@ struct nop_run {
     return run;
 }
 
+// clang-format off
 // A site, before and after:
 //
-//     f:  90 90 90 90 90           five nops (gcc)           f:  e8 xx xx xx xx            call
-//     stub f:  0f 1f 44 00 08           one nop (clang, us)       f:  e8 xx xx xx xx f:  0f 1f 84
-//     00 00 02 00 00  (clang, eight bytes)      f:  e8 xx xx xx xx 90 90 90
+//     f:  90 90 90 90 90             five nops (gcc)
+//     f:  e8 xx xx xx xx             call
+//
+//     f:  0f 1f 44 00 08             one nop (clang, and what this library leaves)
+//     f:  e8 xx xx xx xx             call
+//
+//     f:  0f 1f 84 00 00 02 00 00    one nop of eight bytes (clang)
+//     f:  e8 xx xx xx xx 90 90 90    call, and what is left of the nop
+// clang-format on
 //
 // Order of writes, for all sites of a transaction together (kernel: smp_text_poke_batch_finish):
 //
@@ -64,9 +71,10 @@ struct nop_run {
 //     3. first byte   <- new first   then every core serialises
 //
 // Who may be executing: anybody, all the time. Before 1 a thread runs the old instruction, between
-// 1 and 3 it traps and emulate() does the new instruction's work, after 3 it runs the new one. The
-// other bytes change only while nobody can decode past the int3. A thread that stands between gcc's
-// five nops is moved out between 1 and 2: patch/evacuation.hpp.
+// 1 and 3 it traps and emulate() does an instruction's work, after 3 it runs the new one. Until 2 the
+// old instruction's work is done, from then on the new one's. The other bytes change only while
+// nobody can decode past the int3. A thread that stands between gcc's five nops is moved out between
+// 1 and 2: patch/evacuation.hpp.
 
 // Not FTRACE_NOTRACE only: ThreadSanitizer keeps no shadow for text.
 FTRACE_NO_INSTRUMENTATION inline void write_byte(std::uintptr_t at, std::uint8_t byte) noexcept {
@@ -88,6 +96,12 @@ FTRACE_NO_INSTRUMENTATION inline void poke_tail(const text_edit& edit,
 FTRACE_NO_INSTRUMENTATION inline void poke_head(const text_edit& edit,
                                                 const site_bytes& bytes) noexcept {
     write_byte(edit.site, bytes.byte[0]);
+}
+
+/// Makes this core decode anew what it executes next (SDM volume 3, 9.3: CPUID serialises).
+FTRACE_NO_INSTRUMENTATION inline void serialize_core() noexcept {
+    std::uint32_t a = 0, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
 }
 
 /// Where the thread of a signal frame goes on.
