@@ -60,7 +60,7 @@ int protection_of(int number) {
 constexpr int text_protection = PROT_READ | PROT_EXEC;
 constexpr int everything = PROT_READ | PROT_WRITE | PROT_EXEC;
 
-/// mprotect(.., .., PROT_READ | PROT_EXEC) ends with EPERM; a page can become writable all the same.
+/// mprotect(.., .., PROT_READ | PROT_EXEC) ends with EPERM; pages can become writable all the same.
 bool forbid_restoring() {
     sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

@@ -68,6 +68,11 @@ public:
         std::vector<std::uintptr_t> added;
         std::size_t in_large = 0, in_recent = 0;
         for (const arch::text_edit& edit : edits) {
+            // Mostly the same sites again, one after the other.
+            if (before.large_.holds(in_large, edit.site)) {
+                ++in_large;
+                continue;
+            }
             in_large = before.large_.find(edit.site, in_large);
             in_recent = before.recent_.find(edit.site, in_recent);
             if (!before.large_.holds(in_large, edit.site) &&

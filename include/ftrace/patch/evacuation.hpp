@@ -14,8 +14,8 @@
 //
 // Where membarrier() is forbidden the same question makes every core serialise: the handler does.
 //
-// Not found are a thread whose signal handler interrupted it between the nops and runs on meanwhile,
-// and the child of a vfork(), which runs in this memory as another process.
+// Not found are a thread whose signal handler interrupted it between the nops and runs on
+// meanwhile, and the child of a vfork(), which runs in this memory as another process.
 #pragma once
 
 #include <errno.h>
@@ -59,7 +59,7 @@ public:
     /// the kernel. Errors: system_failure, if threads cannot be found or asked; busy, if one does
     /// not answer, with the reason.
     FTRACE_NOTRACE result<void> run() {
-        auto threads = other_threads();
+        auto threads = other_threads(true);
         if (!threads) return std::move(threads).error();
         // Where CPUs are scarce a pause takes long, and a few looks tell as much.
         constexpr int fewest = 3;

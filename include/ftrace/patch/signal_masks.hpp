@@ -9,7 +9,11 @@
 //
 // What remains is a thread that begins to block SIGTRAP in the middle of a transaction and runs a
 // function that is being changed: a program that blocks all signals for a moment should leave
-// SIGTRAP out, which nobody sends.
+// SIGTRAP out, which nobody sends. The C library has threads of its own that block all signals, as
+// those of timer_create() with SIGEV_THREAD, whose callbacks run so: while there are any, no text
+// changes. io_uring's are the kernel's, and none.
+//
+// Where /proc is not mounted nobody is looked at.
 #pragma once
 
 #include <signal.h>
@@ -139,7 +143,7 @@ FTRACE_NOTRACE inline error blocks_traps(pid_t thread, const thread_status& stat
 /// Error: busy, if a thread goes on blocking SIGTRAP, naming it. Where /proc does not tell, nobody
 /// does.
 FTRACE_NOTRACE inline result<void> check_masks() {
-    auto threads = other_threads();
+    auto threads = other_threads(false);
     if (!threads) return {};
     const auto blocks = [](const thread_status& status) FTRACE_NOTRACE {
         return status.trap_blocked && !status.kernel_worker && !status.ended();

@@ -24,9 +24,10 @@ namespace ftrace::inline v0::detail {
     return static_cast<pid_t>(::syscall(SYS_gettid));
 }
 
-/// The threads of this process but the calling one, sorted. A thread that is created meanwhile may be
-/// missing; one that was there before is not. Error: system_failure, with the cause.
-FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads() {
+/// The threads of this process but the calling one, sorted. A thread that is created meanwhile may
+/// be missing; one that was there before is not, if `all` are needed: else it may be, when others
+/// end meanwhile. Error: system_failure, with the cause.
+FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads(bool all) {
     std::vector<pid_t> threads;
     const pid_t mine = this_tid();
     // While threads end the kernel may skip one that goes on: until nobody new is seen.
@@ -55,7 +56,7 @@ FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads() {
             }
             if (at < threads.size() && threads[at] == thread) continue;
             threads.insert(threads.begin() + static_cast<std::ptrdiff_t>(at), thread);
-            complete = false;
+            complete = !all;
         }
         ::closedir(tasks);
     }

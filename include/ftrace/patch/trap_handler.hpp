@@ -1,5 +1,5 @@
-// SIGTRAP while text changes: a thread that ran into an int3 of ours does the instruction's work and
-// goes on; every other SIGTRAP is passed to whoever handled it before.
+// SIGTRAP while text changes: a thread that ran into an int3 of ours does the instruction's work
+// and goes on; every other SIGTRAP is passed to whoever handled it before.
 //
 // The contract with a program that handles SIGTRAP itself:
 //

@@ -83,8 +83,8 @@ FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
 
 FTRACE_LOCAL inline constinit const unwinder_functions* found_unwinders = nullptr;
 
-/// The same, looked for once. The first call goes through the dynamic linker, which has a lock of its
-/// own: it must not be made while the process is locked.
+/// The same, looked for once. The first call goes through the dynamic linker, which has a lock of
+/// its own: it must not be made while the process is locked.
 FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
     const unwinder_functions* known = __atomic_load_n(&found_unwinders, __ATOMIC_ACQUIRE);
     if (known != nullptr) return *known;

@@ -30,8 +30,8 @@ public:
     veneer_pool& operator=(const veneer_pool&) = delete;
 
     /// A veneer that every address in [begin, end) can call, and that enters `target` with
-    /// `context` on the stack. Errors: out_of_reach; permission_denied, if the system lets no memory
-    /// become executable.
+    /// `context` on the stack. Errors: out_of_reach; permission_denied, if the system lets no
+    /// memory become executable; out_of_memory.
     FTRACE_NOTRACE result<std::uintptr_t> get(std::uintptr_t begin, std::uintptr_t end,
                                               const void* context, const void* target) {
         const std::uint64_t hash = hash_with(reinterpret_cast<std::uintptr_t>(context),
@@ -111,8 +111,8 @@ private:
     FTRACE_NOTRACE static std::uintptr_t map_near(std::uintptr_t begin,
                                                   std::uintptr_t end) noexcept {
         // Below the text first: above an executable that is not position-independent the heap
-        // grows. Upwards the first steps are left out for the same reason.
-        // Address 0 stays free, also where the system would give it.
+        // grows. Upwards the first steps are left out for the same reason. Address 0 stays free,
+        // also where the system would give it.
         constexpr std::uintptr_t step = 1 << 20, reach = std::uintptr_t{2047} << 20,
                                  heap_room = std::uintptr_t{256} << 20;
         for (std::uintptr_t distance = step; distance < reach && distance + step <= begin;

@@ -117,8 +117,8 @@ public:
     writable_text(const writable_text&) = delete;
     writable_text& operator=(const writable_text&) = delete;
 
-    /// Finds the pages that hold `edits` (sorted by site), among `runs`: one piece for each mapping,
-    /// from its first edit to its last. Error: permission_denied, if one cannot be read.
+    /// Finds the pages that hold `edits` (sorted by site), among `runs`: one piece for each
+    /// mapping, from its first edit to its last. Error: permission_denied, if one cannot be read.
     FTRACE_NOTRACE result<void> find(const std::vector<arch::text_edit>& edits,
                                      const std::vector<page_run>& runs) {
         mappings all;

@@ -71,10 +71,10 @@ struct nop_run {
 //     3. first byte   <- new first   then every core serialises
 //
 // Who may be executing: anybody, all the time. Before 1 a thread runs the old instruction, between
-// 1 and 3 it traps and emulate() does an instruction's work, after 3 it runs the new one. Until 2 the
-// old instruction's work is done, from then on the new one's. The other bytes change only while
-// nobody can decode past the int3. A thread that stands between gcc's five nops is moved out between
-// 1 and 2: patch/evacuation.hpp.
+// 1 and 3 it traps and emulate() does an instruction's work, after 3 it runs the new one. Until 2
+// the old instruction's work is done, from then on the new one's. The other bytes change only while
+// nobody can decode past the int3. A thread that stands between gcc's five nops is moved out
+// between 1 and 2: patch/evacuation.hpp.
 
 // Not FTRACE_NOTRACE only: ThreadSanitizer keeps no shadow for text.
 FTRACE_NO_INSTRUMENTATION inline void write_byte(std::uintptr_t at, std::uint8_t byte) noexcept {
