@@ -76,7 +76,9 @@ struct entries {
         std::memcpy(bytes[0], reinterpret_cast<const void*>(&program::add), 16);
         std::memcpy(bytes[1], reinterpret_cast<const void*>(&program::scale), 16);
     }
-    bool operator==(const entries& other) const { return std::memcmp(bytes, other.bytes, sizeof bytes) == 0; }
+    bool operator==(const entries& other) const {
+        return std::memcmp(bytes, other.bytes, sizeof bytes) == 0;
+    }
 };
 
 template <class Ops>
