@@ -61,6 +61,18 @@ library() {
     report "$compiler $* -fPIC -shared" "$work/log" $?
 }
 
+# autostart FLAG...: a program built with these flags obeys the environment, which asks for a graph of two functions.
+autostart() {
+    {
+        "${build[@]}" "$@" "$top/tests/packaging/autostart_app.cpp" -o "$work/autostart" &&
+            FTRACE_TRACER=function_graph FTRACE_FILTER='app::*' FTRACE_OUTPUT="$work/trace" "$work/autostart" &&
+            grep -qE 'app::work\(.*\) \{' "$work/trace" && [ "$(grep -cE 'app::leaf\(.*\);' "$work/trace")" = 2 ] ||
+            { echo "the trace, or what came before it:"; cat "$work/trace"; false; }
+    } > "$work/log" 2>&1
+    report "$compiler $* autostart" "$work/log" $?
+    rm -f "$work/trace"
+}
+
 for level in -O0 -O2 -O3 -Os; do program "$level"; done
 program -O2 -g
 for level in -O0 -O2; do
@@ -86,6 +98,14 @@ library -O0
 library -O2
 library -O2 -fvisibility=hidden
 library -O2 -fno-exceptions -fno-rtti
+# What makes text includes fmt, which ftrace.hpp does not.
+if [ -d /usr/include/fmt ]; then
+    autostart -O2
+    autostart -O2 -static
+    autostart -O2 -fno-exceptions -fno-rtti
+else
+    echo "No /usr/include/fmt here: programs with <ftrace/autostart.hpp> are not tested (install libfmt-dev)"
+fi
 
 {
     echo "<testsuites><testsuite name=\"packaging\" tests=\"${#cases[@]}\" failures=\"$failures\">"

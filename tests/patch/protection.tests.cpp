@@ -102,9 +102,8 @@ TEST_CASE("protection: one pair of calls for a transaction over many pages", "[p
         expect_one_pair("unregister it", [&] { return second.unregister().has_value(); });
         expect_one_pair("more functions", [&] { return one.set_filter(threes).has_value(); });
         CHECK(calls_of_all() == 2 * tenth);
-        expect_one_pair("fewer", [&] {
-            return one.set_filter(std::string("!") + threes).has_value();
-        });
+        expect_one_pair("fewer",
+                        [&] { return one.set_filter(std::string("!") + threes).has_value(); });
         CHECK(calls_of_all() == tenth);
         expect_one_pair("all off", [&] { return set_enabled(false).has_value(); });
         CHECK(calls_of_all() == 0);
