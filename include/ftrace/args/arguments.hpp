@@ -136,9 +136,10 @@ FTRACE_STUB_INLINE void regs_set_argument(ftrace_regs& regs, unsigned long value
 /// of a function or of a pointer to a (member) function. Of a member function argument 0 is `this`.
 /// In entry callbacks.
 ///
-/// The signature has to be the machine code's too: of a function that only one file can call (static, or in an unnamed
-/// namespace) optimisers drop or change parameters, clang without giving the copy another name. Such a function wants
-/// FTRACE_TRACEABLE and external linkage.
+/// The signature has to be the machine code's too. Of a function that only one file can call
+/// (static, or in an unnamed namespace) optimisers drop or change parameters, clang without giving
+/// the copy another name: it wants FTRACE_TRACEABLE. Arguments that a function does not use are
+/// not passed by clang's callers in the same file, unless it is FTRACE_INTERPOSABLE too.
 ///
 /// By type of the parameter: a value comes as a copy; a reference, and a class that is passed by
 /// address since it is not trivially copyable (std::string), as an lvalue, the caller's object,

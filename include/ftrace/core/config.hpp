@@ -12,11 +12,28 @@
 ///
 /// gcc needs `noipa` beside the attribute: without the command-line flag its -fipa-ra stays on, and
 /// callers in the same file would keep values in registers that every ABI-conforming hook may
-/// overwrite.
+/// overwrite. It also keeps the compiler from using what it knows of the function in its callers.
+///
+/// clang has no `noipa`. `used` makes it keep the parameters and the result of functions that only
+/// one file can call (static, or in an unnamed namespace). Left over are, in callers in the same
+/// file (or, with -flto, in the program): an argument that the function does not use is not passed;
+/// a result that is always the same constant is not looked at; and from clang 17 on, at -O2, calls
+/// with constant arguments may go to a copy, `name.specialized.N`. See FTRACE_INTERPOSABLE.
 #if defined(__clang__)
-#define FTRACE_TRACEABLE __attribute__((noinline, patchable_function_entry(5)))
+#define FTRACE_TRACEABLE __attribute__((noinline, used, patchable_function_entry(5)))
 #else
 #define FTRACE_TRACEABLE __attribute__((noipa, patchable_function_entry(5)))
+#endif
+
+/// Beside FTRACE_TRACEABLE, on a function with external linkage: clang assumes nothing about the
+/// function in its callers, as gcc does not by FTRACE_TRACEABLE alone. The function is a weak
+/// symbol then, and callers are not optimised by copying calls of it (`noduplicate`).
+///
+///     FTRACE_TRACEABLE FTRACE_INTERPOSABLE int version() { return 3; }
+#if defined(__clang__)
+#define FTRACE_INTERPOSABLE __attribute__((weak, noduplicate))
+#else
+#define FTRACE_INTERPOSABLE
 #endif
 
 /// Gives a function no site, whatever the command line says. Every function of this library carries
