@@ -98,9 +98,7 @@ CALLBACK(in_scale) { seen = regs_get_argument<1, &scale>(regs); }
 CALLBACK(in_sum) { seen = regs_get_argument<0, &sum>(regs)[1]; }
 CALLBACK(in_unread) { seen = regs_get_argument<0, &unread>(regs); }
 CALLBACK(in_local_member) { seen = regs_get_argument<1, &local::member>(regs); }
-CALLBACK(in_lambda) {
-    seen = regs_get_argument<2, decltype(&decltype(lambda)::operator())>(regs);
-}
+CALLBACK(in_lambda) { seen = regs_get_argument<2, decltype(&decltype(lambda)::operator())>(regs); }
 
 /// Calls a function with arguments that the optimiser knows: a loop, so that it takes the trouble.
 template <typename Function>
@@ -148,7 +146,8 @@ TEST_CASE("optimised: all calls of an interposable function reach it, with const
     });
     int copies = 0;
     for (const auto& f : available_filter_functions())
-        copies += f.name.find("weigh") != std::string::npos && f.name.find("clone") != std::string::npos;
+        copies +=
+            f.name.find("weigh") != std::string::npos && f.name.find("clone") != std::string::npos;
     CHECK(copies == 0);
 }
 

@@ -32,20 +32,34 @@ struct result_meant<T> : result_or_none<signature_t<T>> {};
 template <typename T>
 using result_meant_t = typename result_meant<T>::type;
 
+/// The result of a function that is_called_otherwise.
+struct foreign_result : no_signature {
+    using no_signature::no_signature;
+};
 template <typename F>
-using result_of_t = typename result_or_none<signature_t<F>>::type;
+using result_of_t = std::conditional_t<is_called_otherwise<F>, foreign_result,
+                                       typename result_or_none<signature_t<F>>::type>;
+
+template <typename T>
+FTRACE_NOTRACE consteval bool check_named() {
+    static_assert(!std::is_same_v<T, foreign_result>,
+                  "ftrace: this function uses another calling convention (ms_abi, preserve_all, "
+                  "regcall, ...): where its result is is not known");
+    static_assert(!std::is_same_v<T, no_signature>,
+                  "ftrace: name the traced function: &function or &class::member");
+    return !arch::is_one_of<T, foreign_result, no_signature>;
+}
 
 template <typename T, typename Regs>
 FTRACE_NOTRACE consteval bool check_result() {
     static_assert(std::is_base_of_v<ftrace_regs, Regs>,
                   "ftrace: the registers of a traced call are an ftrace_regs");
-    static_assert(!std::is_same_v<T, no_signature>,
-                  "ftrace: name the traced function: &function or &class::member");
+    constexpr bool named = check_named<T>();
     static_assert(!std::is_void_v<T>,
                   "ftrace: this function returns void: there is no result to read or write");
     static_assert(arch::is_complete<T>,
                   "ftrace: the class of the result is incomplete here: include its definition");
-    if constexpr (std::is_void_v<T> || std::is_same_v<T, no_signature> || !arch::is_complete<T>) {
+    if constexpr (!named || std::is_void_v<T> || !arch::is_complete<T>) {
         return false;
     } else {
         static_assert(!arch::too_wide<T>(),
@@ -78,14 +92,13 @@ FTRACE_STUB_INLINE void write_result(ftrace_regs& regs, assigned<T> value) noexc
 
 template <typename T, typename Value>
 FTRACE_NOTRACE consteval bool check_override() {
-    static_assert(!std::is_same_v<T, no_signature>,
-                  "ftrace: name the traced function: &function or &class::member");
+    constexpr bool named = check_named<T>();
     static_assert(
         !std::is_void_v<T>,
         "ftrace: this function returns void: write override_function_with_return<&function>(regs)");
     static_assert(arch::is_complete<T>,
                   "ftrace: the class of the result is incomplete here: include its definition");
-    if constexpr (std::is_same_v<T, no_signature> || std::is_void_v<T> || !arch::is_complete<T>) {
+    if constexpr (!named || std::is_void_v<T> || !arch::is_complete<T>) {
         return false;
     } else if constexpr (std::is_reference_v<T>) {
         return check_value<T, Value>();
@@ -202,7 +215,7 @@ FTRACE_STUB_INLINE void set_result(Regs& regs, assigned<T> value) noexcept {
 }
 template <typename T, typename Regs, typename Value>
 FTRACE_STUB_INLINE void set_result_checked(Regs& regs, Value&& value) noexcept {
-    if constexpr (std::is_void_v<T> || std::is_same_v<T, no_signature>)
+    if constexpr (std::is_void_v<T> || arch::is_one_of<T, foreign_result, no_signature>)
         (void)check_result<T, Regs>();
     else if constexpr (check_value<T, Value>())
         set_result<T>(regs, value);
@@ -277,9 +290,11 @@ FTRACE_VECTOR_ACCESSOR void override_function_with_return(Regs& regs, Value&& va
 /// Skips the body of a `Function` that returns void.
 template <auto Function>
 FTRACE_STUB_INLINE void override_function_with_return(ftrace_regs& regs) noexcept {
-    static_assert(std::is_void_v<detail::result_of_t<decltype(Function)>>,
-                  "ftrace: this function returns a value: write "
-                  "override_function_with_return<&function>(regs, value)");
+    using result = detail::result_of_t<decltype(Function)>;
+    if constexpr (detail::check_named<result>())
+        static_assert(std::is_void_v<result>,
+                      "ftrace: this function returns a value: write "
+                      "override_function_with_return<&function>(regs, value)");
     arch::skip_body(regs);
 }
 

@@ -10,6 +10,38 @@
 
 namespace ftrace::inline v0 {
 
+namespace detail {
+
+/// F is the kernel's type of a callback, with any view of the registers.
+template <typename F>
+inline constexpr bool is_callback_type = false;
+template <typename Op, typename Regs, bool NoExcept>
+inline constexpr bool
+    is_callback_type<void (*)(unsigned long, unsigned long, Op&, Regs&) noexcept(NoExcept)> = true;
+
+/// The callback takes what it is given, and not what that converts to. Of a generic lambda nothing
+/// but its result is known.
+template <auto Callback, class Regs>
+inline constexpr bool takes_as_given = std::is_void_v<
+    std::invoke_result_t<decltype(Callback), unsigned long, unsigned long, ftrace_ops&, Regs&>>;
+template <auto Callback, class Regs>
+    requires requires { +Callback; }
+inline constexpr bool takes_as_given<Callback, Regs> = is_callback_type<decltype(+Callback)>;
+
+template <auto Callback, class Regs>
+FTRACE_NOTRACE consteval bool accepts_as_given() {
+    if constexpr (accepts<Callback, Regs>)
+        return takes_as_given<Callback, Regs>;
+    else
+        return true;
+}
+
+inline constexpr unsigned all_ops_flags = FTRACE_OPS_FL_SAVE_REGS_IF_SUPPORTED |
+                                          FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_IPMODIFY |
+                                          FTRACE_OPS_FL_PERMANENT;
+
+}  // namespace detail
+
 /// An ops with entry stubs of its own: alone on a site, the site calls such a stub, and the stub
 /// calls `Callback` directly, or contains it.
 ///
@@ -24,6 +56,10 @@ class ops : public ftrace_ops {
     static constexpr save_policy saved = detail::policy_with(Policy, Flags);
     static constexpr bool invocable = detail::accepts<Callback, detail::regs_of<saved>> ||
                                       (saved == SAVE_REGS && detail::accepts<Callback, args_regs>);
+    static_assert(Policy == ARGS || Policy == SAVE_REGS || Policy == ARGS_INTEGER,
+                  "ftrace: this is no save policy: ARGS, SAVE_REGS or ARGS_INTEGER");
+    static_assert((Flags & ~detail::all_ops_flags) == 0,
+                  "ftrace: flags that ops_flags does not define (ops/flags.hpp)");
     static_assert(
         invocable || saved == SAVE_REGS || !detail::accepts<Callback, full_regs>,
         "this callback takes full_regs&: only an ops with SAVE_REGS saves them. Write "
@@ -44,6 +80,11 @@ class ops : public ftrace_ops {
                                                   ftrace_ops&, args_regs&>,
                   "an ftrace callback must be noexcept: there is nobody to catch between a "
                   "function and its caller");
+    static_assert(detail::accepts_as_given<Callback, detail::regs_of<saved>>() &&
+                      detail::accepts_as_given<Callback, args_regs>(),
+                  "an ftrace callback returns void and takes `unsigned long, unsigned long, "
+                  "ftrace::ftrace_ops&, ftrace::ftrace_regs&` as they are, not something they "
+                  "convert to");
     static_assert(saved != ARGS_INTEGER || !detail::accepts<Callback, ftrace_regs>,
                   "an ARGS_INTEGER callback declares that it uses no vector registers: let it take "
                   "ftrace::integer_regs&, and mark it FTRACE_GENERAL_REGS_ONLY");
