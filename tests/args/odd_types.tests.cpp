@@ -60,6 +60,9 @@ struct copy_only {
     copy_only(const copy_only&) = default;
     copy_only(copy_only&&) = delete;
 };
+struct trio {
+    int a, b, c;
+};
 struct incomplete;
 struct mixed {
     int a;
@@ -89,6 +92,7 @@ FTRACE_TRACEABLE complex make_complex(int n) {
 FTRACE_NOTRACE int successor(int n) { return n + 1; }
 FTRACE_NOTRACE int predecessor(int n) { return n - 1; }
 FTRACE_TRACEABLE int (&choose(int n))(int) { return n == 0 ? predecessor : successor; }
+FTRACE_TRACEABLE int of_trio(trio t) { return t.a + t.b + t.c; }
 FTRACE_TRACEABLE int formatted(const char* format, ...) { return format[0]; }
 FTRACE_TRACEABLE int plain(int a, double b) { return a + int(b); }
 FTRACE_TRACEABLE mixed make_mixed(int a) { return {a, 2}; }
@@ -111,6 +115,7 @@ auto* volatile call_of_copy_only = of_copy_only;
 auto* volatile call_beside = beside;
 auto* volatile call_make_complex = make_complex;
 auto* volatile call_choose = choose;
+auto* volatile call_of_trio = of_trio;
 auto* volatile call_formatted = formatted;
 auto* volatile call_plain = plain;
 auto* volatile call_make_mixed = make_mixed;
@@ -224,6 +229,12 @@ INTEGER_CALLBACK(result_by_integers) {
     regs_set_return_value<&plain>(regs, 3);
     override_function_with_return<&plain>(regs, 7);
 }
+INTEGER_CALLBACK(in_of_trio) {
+    trio t = regs_get_argument<0, &of_trio>(regs);
+    check(t.a == 1 && t.b == 2 && t.c == 3);
+    t.c = 4;
+    regs_set_argument<0, &of_trio>(regs, t);
+}
 std::string fake_name = "fake";
 CALLBACK(another_name) { override_function_with_return<&name>(regs, fake_name); }
 
@@ -312,5 +323,16 @@ TEST_CASE("odd types: overriding and variadic tails under ARGS_INTEGER", "[args]
     traced<result_by_integers, ARGS_INTEGER>(&plain, [] { CHECK(call_plain(1, 2) == 7); });
     traced<tail_by_integers, ARGS_INTEGER>(&formatted,
                                            [] { CHECK(call_formatted("x", 2, "tail") == 'x'); });
+    CHECK(held == 2);
+}
+
+TEST_CASE("odd types: accessors do not depend on the direction flag", "[args]") {
+    traced<in_of_trio, ARGS_INTEGER>(&of_trio, [] {
+        CHECK(call_of_trio({1, 2, 3}) == 7);
+        asm volatile("std" : : : "memory", "cc");
+        const int sum = call_of_trio({1, 2, 3});
+        asm volatile("cld" : : : "memory", "cc");
+        CHECK(sum == 7);
+    });
     CHECK(held == 2);
 }

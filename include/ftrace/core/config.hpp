@@ -45,9 +45,10 @@
 /// What a stub may reach: no site, and nothing a sanitizer, profiler or stack protector would add,
 /// since these call functions of their own and may use registers that a stub has not saved.
 #if defined(__clang__)
+// The second attribute is not about UndefinedBehaviorSanitizer, whose checks clang itself makes.
 #define FTRACE_NO_INSTRUMENTATION                                                        \
     FTRACE_NOTRACE __attribute__((no_stack_protector, disable_sanitizer_instrumentation, \
-                                  xray_never_instrument))
+                                  no_sanitize("undefined"), xray_never_instrument))
 #else
 #define FTRACE_NO_INSTRUMENTATION                                                             \
     FTRACE_NOTRACE                                                                            \
