@@ -34,7 +34,8 @@
 // Every stub's frame is a saved_registers (registers.hpp), which rbp points to, and below it the vector registers.
 
 // On entry the context lies on top of the stack. `save_flags` is empty, or FTRACE_SAVE_RFLAGS.
-// Nothing before lahf, seto and pushf changes a flag.
+// Nothing before lahf, seto and pushf changes a flag. The direction flag is left alone: clear at calls (psABI, 3.2.1), and
+// to clear it in case costs more than it is worth. The library's own code under ARGS is right with it set.
 #define FTRACE_FRAME_ENTER(save_flags, width, full)                       \
     "  leaq -" FTRACE_CONTEXT "(%%rsp), %%rsp\n"                          \
     FTRACE_CFI("adjust_cfa_offset " FTRACE_CONTEXT)                       \

@@ -10,8 +10,12 @@
 //
 // In:        the traced function's arguments and its caller's registers, untouched; any stack alignment
 // Calls:     Owner::callee(site, parent_ip, context, regs), in C++
-// Clobbers:  nothing: every register and status flag comes back as it was, or as the callback left it in
-//            regs, except rsp and what the policy did not save and C++ preserves
+// Clobbers:  nothing that callers by the psABI rely on: every register and status flag of the policy comes back
+//            as it was, or as the callback left it in regs, except rsp; xmm8-15 and above, mask registers and the
+//            status bits of MXCSR and x87 are as C++ leaves them. Callers by another convention (ms_abi, preserve_all,
+//            regcall) rely on more of them: such functions must be FTRACE_NOTRACE.
+// Flags:     the direction flag is as the program left it; clear at calls, says the psABI (3.2.1). Should it be set
+//            nevertheless, a callback under SAVE_REGS finds it clear, one under ARGS or ARGS_INTEGER finds it set.
 // Leaves to: regs.ip
 // CFI:       right at every instruction; the caller of the stub is the traced function at site + 5
 // clang-format on
