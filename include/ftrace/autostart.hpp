@@ -25,8 +25,8 @@
 // wherever the program goes and whatever descriptors it closes.
 //
 // A mistake, such as an unknown name or a pattern that matches nothing, is one line on standard
-// error, and the program runs untraced; a trace that cannot be written is one line, too. The
-// program's exit code is its own in any case.
+// error, and the program runs untraced; a trace that cannot be written is one line, too, and so are
+// calls that are missing in it for want of room. The program's exit code is its own in any case.
 #pragma once
 
 #include <errno.h>
@@ -262,6 +262,14 @@ private:
             if (written) written = output_.write(text);
         }
         if (!written) say(named("FTRACE_OUTPUT", std::move(written).error()).message);
+        const auto lost = tracer_.unrecorded();
+        if (lost.depth != 0)
+            say(std::to_string(lost.depth) +
+                " calls were not recorded: there are too many threads at a time, or calls in "
+                "calls, for function_graph's shadow stacks");
+        if (lost.threads != 0)
+            say(std::to_string(lost.threads) +
+                " calls were not recorded: there was no memory for the buffers of their threads");
     }
 
     const autostart_request& request_;  ///< lives as long

@@ -79,6 +79,18 @@ std::string temporary(const std::string& name) {
 
 }  // namespace
 
+namespace traced {
+__attribute__((noinline)) void deep(int n) {
+    if (n > 1) deep(n - 1);
+    total = n;
+}
+}  // namespace traced
+
+TEST_CASE("calls itself often", "[.][deep]") {
+    traced::deep(10'000);
+    std::exit(7);
+}
+
 TEST_CASE("child", "[.][child]") {
     traced::outer(1);
     std::exit(7);
@@ -332,4 +344,19 @@ TEST_CASE("autostart: an output's folder is that of the start, in children too",
 
 TEST_CASE("autostart: children keep no copy of standard error open", "[autostart]") {
     CHECK(run("FTRACE_TRACER=function FTRACE_FILTER=traced::leaf", "child_files").status == 7);
+}
+
+TEST_CASE("autostart: says how many calls are missing", "[autostart]") {
+    const std::string path = temporary("deep");
+    const outcome deep = run(
+        "FTRACE_TRACER=function_graph FTRACE_FILTER=traced::deep FTRACE_OUTPUT=" + path, "deep");
+    CHECK(deep.status == 7);
+    const std::string text = contents(path);
+    std::size_t recorded = 0;
+    for (std::size_t at = 0; (at = text.find(" traced::deep(", at)) != std::string::npos; ++at)
+        ++recorded;
+    CHECK_THAT(deep.errors, StartsWith("ftrace: " + std::to_string(10'000 - recorded) +
+                                       " calls were not recorded: "));
+    CHECK(deep.errors.find('\n') == deep.errors.size() - 1);
+    std::remove(path.c_str());
 }

@@ -1,16 +1,26 @@
 // Full buffers, several tracers at once, reading while tracing, and mistakes.
 #include <ftrace/trace/tracer.hpp>
 
+#include <pthread.h>
+
 #include <atomic>
 #include <catch2/catch_all.hpp>
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace traced {
 __attribute__((noinline)) int step(int n) { return n + 1; }
 __attribute__((noinline)) int other(int n) { return n + 2; }
+volatile int depth = 0;
+__attribute__((noinline)) void deep(int n) {
+    depth = n;
+    if (n > 1) deep(n - 1);
+    depth = n;  // so that the call is none in a tail
+}
 }  // namespace traced
 
 namespace {
@@ -165,4 +175,81 @@ TEST_CASE("tracer: what one tracer does is in no other's trace", "[trace]") {
     }
     CHECK(steps == 2);
     CHECK(callers == std::set<std::string>{});
+}
+
+TEST_CASE("tracer: calls of too deep a recursion are counted", "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false});
+    ftrace::tracer later("function_graph", {.arguments = false});
+    REQUIRE(tracer.set_filter("traced::deep"));
+    REQUIRE(later.set_filter("traced::deep"));
+    for (int round = 1; round <= 2; ++round) {
+        REQUIRE(tracer.start());
+        traced::deep(5000);
+        CHECK(tracer.read().dropped > 0);
+        REQUIRE(tracer.stop());
+        const auto trace = tracer.read();
+        CHECK(trace.dropped == static_cast<std::uint64_t>(round) * 5000 - trace.events.size() / 2);
+        CHECK(tracer.unrecorded().depth == trace.dropped);
+    }
+    REQUIRE(later.start());
+    traced::deep(10);
+    REQUIRE(later.stop());
+    CHECK(later.read().dropped == 0);
+    tracer.clear();
+    CHECK(tracer.read().dropped == 0);
+}
+
+TEST_CASE("tracer: calls of more threads than can be followed are counted", "[trace]") {
+    constexpr int count = 1200;
+    ftrace::tracer tracer("function_graph", {.arguments = false, .buffer_kb = 4});
+    REQUIRE(tracer.set_filter("traced::step"));
+    REQUIRE(tracer.start());
+    pthread_barrier_t all;
+    ::pthread_barrier_init(&all, nullptr, count);
+    pthread_attr_t small;
+    ::pthread_attr_init(&small);
+    ::pthread_attr_setstacksize(&small, std::size_t{256} << 10);
+    std::vector<pthread_t> threads(count);
+    int made = 0;
+    for (pthread_t& each : threads)
+        made += ::pthread_create(
+                    &each, &small,
+                    [](void* barrier) -> void* {
+                        // Once more when all have called: no thread has ended by then.
+                        volatile int result = traced::step(1);
+                        ::pthread_barrier_wait(static_cast<pthread_barrier_t*>(barrier));
+                        result = traced::step(result);
+                        ::pthread_barrier_wait(static_cast<pthread_barrier_t*>(barrier));
+                        return nullptr;
+                    },
+                    &all) == 0;
+    REQUIRE(made == count);
+    for (const pthread_t each : threads) ::pthread_join(each, nullptr);
+    REQUIRE(tracer.stop());
+    const auto trace = tracer.read();
+    CHECK(trace.dropped >= 2 * (count - 1024));
+    CHECK(trace.dropped + trace.events.size() / 2 == 2 * count);
+    ::pthread_barrier_destroy(&all);
+    ::pthread_attr_destroy(&small);
+}
+
+TEST_CASE("tracer: calls of more tracers than a thread has buffers for are counted", "[trace]") {
+    std::vector<std::unique_ptr<ftrace::tracer>> tracers;
+    for (int i = 0; i < 260; ++i) {
+        tracers.push_back(std::make_unique<ftrace::tracer>(
+            "function", ftrace::tracer_options{.arguments = false, .buffer_kb = 4}));
+        REQUIRE(tracers.back()->set_filter("traced::step"));
+        REQUIRE(tracers.back()->start());
+    }
+    run(3);
+    std::size_t recorded = 0, dropped = 0;
+    for (const auto& each : tracers) {
+        REQUIRE(each->stop());
+        const auto trace = each->read();
+        recorded += trace.events.size();
+        dropped += trace.dropped;
+        CHECK(each->unrecorded().threads == trace.dropped);
+    }
+    CHECK(recorded == 256 * 3);
+    CHECK(dropped == 4 * 3);
 }

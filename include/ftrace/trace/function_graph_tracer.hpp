@@ -60,4 +60,40 @@ FTRACE_NO_INSTRUMENTATION inline void record_return(const ftrace_graph_ret& call
                        now, call.func, ticks);
 }
 
+/// The calls that function_graph could not hook while a tracer ran. Read by any thread.
+class unhooked_calls {
+public:
+    FTRACE_NOTRACE unhooked_calls() noexcept = default;
+    unhooked_calls(const unhooked_calls&) = delete;
+    unhooked_calls& operator=(const unhooked_calls&) = delete;
+    FTRACE_NOTRACE ~unhooked_calls() = default;
+
+    FTRACE_NOTRACE void begin() noexcept { set(from_, ftrace_graph_statistics().overruns); }
+    FTRACE_NOTRACE void end() noexcept {
+        set(before_, count());
+        set(from_, stopped);
+    }
+    FTRACE_NOTRACE void clear() noexcept {
+        set(before_, 0);
+        if (get(from_) != stopped) begin();
+    }
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t count() const noexcept {
+        const std::uint64_t from = get(from_);
+        return get(before_) + (from == stopped ? 0 : ftrace_graph_statistics().overruns - from);
+    }
+
+private:
+    static constexpr std::uint64_t stopped = ~std::uint64_t{0};
+
+    FTRACE_NOTRACE static void set(std::uint64_t& number, std::uint64_t value) noexcept {
+        __atomic_store_n(&number, value, __ATOMIC_RELAXED);
+    }
+    [[nodiscard]] FTRACE_NOTRACE static std::uint64_t get(const std::uint64_t& number) noexcept {
+        return __atomic_load_n(&number, __ATOMIC_RELAXED);
+    }
+
+    std::uint64_t from_ = stopped;  // the process's number when the tracer was started
+    std::uint64_t before_ = 0;      // those of earlier runs
+};
+
 }  // namespace ftrace::inline v0::detail

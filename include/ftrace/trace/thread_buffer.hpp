@@ -89,26 +89,12 @@ public:
         mode_ = mode;
     }
 
-    /// The calling thread's buffer, made now if need be; nullptr if there is no memory, and then
-    /// the event counts as lost.
+    /// The calling thread's buffer, made now if need be, for an event. nullptr: there is no memory,
+    /// or the thread has the buffers of 256 tracers; the event counts as lost then.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_buffer* of_this_thread() noexcept {
-        thread_state* const thread = this_thread();
-        if (thread == nullptr) return lost();
-        auto* const directory =
-            static_cast<buffer_directory*>(__atomic_load_n(&thread->trace, __ATOMIC_RELAXED));
-        if (directory != nullptr) {
-            // Mostly one tracer runs, and has the first entry.
-            for (std::size_t i = 0; i < buffer_directory::capacity; ++i) {
-                const std::uintptr_t owner =
-                    __atomic_load_n(&directory->entries[i].owner, __ATOMIC_RELAXED);
-                if (owner == buffer_directory::unused) break;
-                if (owner != self()) continue;
-                thread_buffer* const mine = directory->entries[i].buffer;
-                if (mine->generation == thread->generation && mine->tid == thread->tid) return mine;
-                break;
-            }
-        }
-        return open(*thread);
+        thread_buffer* const mine = find_or_open();
+        if (__builtin_expect(mine == nullptr, 0)) __atomic_fetch_add(&lost_, 1, __ATOMIC_RELAXED);
+        return mine;
     }
 
     /// Makes the calling thread's buffer now, with the first of its memory, so that the first
@@ -116,7 +102,7 @@ public:
     FTRACE_NOTRACE void prepare_this_thread() noexcept {
         constexpr int populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
         constexpr std::size_t most = std::size_t{4} << 20;
-        if (thread_buffer* const mine = of_this_thread())
+        if (thread_buffer* const mine = find_or_open())
             ::madvise(mine, mine->mapped < most ? mine->mapped : most, populate_write);
     }
 
@@ -154,22 +140,37 @@ public:
     }
 
 private:
-    FTRACE_NO_INSTRUMENTATION thread_buffer* lost() noexcept {
-        __atomic_fetch_add(&lost_, 1, __ATOMIC_RELAXED);
-        return nullptr;
+    FTRACE_NO_INSTRUMENTATION thread_buffer* find_or_open() noexcept {
+        thread_state* const thread = this_thread();
+        if (thread == nullptr) return nullptr;
+        auto* const directory =
+            static_cast<buffer_directory*>(__atomic_load_n(&thread->trace, __ATOMIC_RELAXED));
+        if (directory != nullptr) {
+            // Mostly one tracer runs, and has the first entry.
+            for (std::size_t i = 0; i < buffer_directory::capacity; ++i) {
+                const std::uintptr_t owner =
+                    __atomic_load_n(&directory->entries[i].owner, __ATOMIC_RELAXED);
+                if (owner == buffer_directory::unused) break;
+                if (owner != self()) continue;
+                thread_buffer* const mine = directory->entries[i].buffer;
+                if (mine->generation == thread->generation && mine->tid == thread->tid) return mine;
+                break;
+            }
+        }
+        return open(*thread);
     }
 
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) thread_buffer* open(
         thread_state& thread) noexcept {
         buffer_directory::entry* const entry = take_entry(thread);
-        if (entry == nullptr) return lost();
+        if (entry == nullptr) return nullptr;
         constexpr std::size_t head =
             (sizeof(thread_buffer) + page_size - 1) / page_size * page_size;
         const std::size_t bytes = head + capacity_ * sizeof(event_slot);
         void* const memory = map_memory(bytes);
         if (memory == nullptr) {
             __atomic_store_n(&entry->owner, buffer_directory::freed, __ATOMIC_RELEASE);
-            return lost();
+            return nullptr;
         }
         auto* const slots = reinterpret_cast<event_slot*>(static_cast<std::byte*>(memory) + head);
         auto* const made = ::new (memory) thread_buffer(thread, bytes, slots, capacity_, mode_);

@@ -4,7 +4,7 @@
 //     if (auto set = trace.set_filter("*parse*"); !set) complain(set.error().message);
 //     if (auto started = trace.start(); !started) complain(started.error().message);
 //     ...
-//     trace.stop();
+//     if (auto stopped = trace.stop(); !stopped) complain(stopped.error().message);
 //     std::string text = to_text(trace.read());          // <ftrace/export/text.hpp>
 #pragma once
 
@@ -131,13 +131,14 @@ public:
         recorder_.graph_function_count = graph_functions_.size();
         if (name_ != "nop") recorder_.buffers.prepare_this_thread();
         if (begin_.ticks == 0) begin_ = detail::sample_clocks();
+        unhooked_.begin();
         if (name_ == "function") {
             auto handle = register_ftrace_function(function_);
-            if (!handle) return std::move(handle).error();
+            if (!handle) return not_started(std::move(handle).error());
             function_handle_ = std::move(handle).value();
         } else if (is_graph()) {
             auto handle = register_ftrace_graph(graph_);
-            if (!handle) return std::move(handle).error();
+            if (!handle) return not_started(std::move(handle).error());
             graph_handle_ = std::move(handle).value();
         }
         running_ = true;
@@ -150,9 +151,11 @@ public:
         if (!running_) return {};
         const detail::library_work untraced;
         running_ = false;
-        if (name_ == "function") return function_handle_.unregister();
-        if (is_graph()) return graph_handle_.unregister();
-        return {};
+        result<void> outcome;
+        if (name_ == "function") outcome = function_handle_.unregister();
+        if (is_graph()) outcome = graph_handle_.unregister();
+        unhooked_.end();
+        return outcome;
     }
 
     [[nodiscard]] FTRACE_NOTRACE bool running() const { return running_; }
@@ -166,18 +169,42 @@ public:
         out.tracer = name_;
         const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
         out.cpus = cpus > 0 ? static_cast<unsigned>(cpus) : 1;
-        if (recorder_.buffers.first() == nullptr) return out;
-        detail::trace_reader(recorder_.buffers, detail::clock_scale::since(begin_), out).read();
+        if (recorder_.buffers.first() == nullptr)
+            out.dropped = recorder_.buffers.lost_events();
+        else
+            detail::trace_reader(recorder_.buffers, detail::clock_scale::since(begin_), out).read();
+        if (is_graph()) out.dropped += unhooked_.count();
         return out;
     }
 
+    /// Calls since the first start() of which no thread's buffer knows; part of `dropped` in what
+    /// read() returns. They had no room where they were made: `threads`, in a buffer, for want of
+    /// memory, or because the thread has those of 256 tracers; `depth`, in a shadow stack of
+    /// function_graph, for the threads are too many or the recursion is too deep. The latter are
+    /// counted for the process: where several function_graph tracers run, each has those of all.
+    struct unrecorded_calls {
+        std::uint64_t threads;
+        std::uint64_t depth;
+    };
+    [[nodiscard]] FTRACE_NOTRACE unrecorded_calls unrecorded() const {
+        return {recorder_.buffers.lost_events(), is_graph() ? unhooked_.count() : 0};
+    }
+
     /// Forgets everything recorded so far.
-    FTRACE_NOTRACE void clear() { recorder_.buffers.clear(); }
+    FTRACE_NOTRACE void clear() {
+        recorder_.buffers.clear();
+        unhooked_.clear();
+    }
 
     [[nodiscard]] FTRACE_NOTRACE const std::string& name() const { return name_; }
 
 private:
     [[nodiscard]] FTRACE_NOTRACE bool is_graph() const { return name_ == "function_graph"; }
+
+    [[nodiscard]] FTRACE_NOTRACE error not_started(error e) {
+        unhooked_.end();
+        return e;
+    }
 
     [[nodiscard]] FTRACE_NOTRACE result<void> check_name() const {
         const auto names = available_tracers();
@@ -213,6 +240,7 @@ private:
     bool running_ = false;
     detail::clock_sample begin_;
     std::vector<std::uintptr_t> graph_functions_;
+    detail::unhooked_calls unhooked_;
     // Destroyed last: the buffers outlive the callbacks.
     detail::recorder recorder_;
     detail::function_ops function_;
