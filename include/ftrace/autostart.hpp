@@ -24,6 +24,9 @@
 // The file is that which FTRACE_OUTPUT names at the start, and standard error what it is then,
 // wherever the program goes and whatever descriptors it closes.
 //
+// An empty variable is as good as none. One whose name is much like those above is a mistake; other
+// names, FTRACE_DIR say, are other programs'.
+//
 // A mistake, such as an unknown name or a pattern that matches nothing, is one line on standard
 // error, and the program runs untraced; a trace that cannot be written is one line, too, and so are
 // calls that are missing in it for want of room. The program's exit code is its own in any case.
@@ -66,21 +69,6 @@ struct autostart_request {
     text_options text{};
 };
 
-[[nodiscard]] FTRACE_NOTRACE inline result<std::uint64_t> parse_number(std::string_view name,
-                                                                       const std::string& text,
-                                                                       std::uint64_t most) {
-    std::uint64_t value = 0;
-    bool valid = !text.empty();
-    for (const char c : text) {
-        valid = valid && c >= '0' && c <= '9';
-        value = value * 10 + static_cast<std::uint64_t>(c - '0');
-        valid = valid && value <= most;
-    }
-    if (valid) return value;
-    return error{errc::invalid_argument, std::string(name) + " is '" + text +
-                                             "': write a number from 0 to " + std::to_string(most)};
-}
-
 /// Applies one word of FTRACE_OPTIONS.
 [[nodiscard]] FTRACE_NOTRACE inline result<void> apply_option(std::string_view word,
                                                               autostart_request& request) {
@@ -115,8 +103,8 @@ struct autostart_request {
                  "FTRACE_OPTIONS has no '" + std::string(word) + "'" + did_you_mean(name, names)};
 }
 
-/// Reads one variable into the request.
-[[nodiscard]] FTRACE_NOTRACE inline result<void> apply_variable(std::string_view name,
+/// Reads one variable that is not empty into the request. False: there is none of this name.
+[[nodiscard]] FTRACE_NOTRACE inline result<bool> apply_variable(std::string_view name,
                                                                 const std::string& value,
                                                                 autostart_request& request) {
     const std::pair<std::string_view, std::string*> texts[] = {
@@ -124,57 +112,74 @@ struct autostart_request {
         {"FTRACE_NOTRACE", &request.notrace}, {"FTRACE_GRAPH_FUNCTION", &request.graph_function},
         {"FTRACE_OUTPUT", &request.output},
     };
-    std::vector<std::string_view> names;
     for (const auto& [known, text] : texts) {
-        names.push_back(known);
         if (known != name) continue;
         *text = value;
-        return {};
+        return true;
     }
-    constexpr std::string_view max_depth = "FTRACE_MAX_DEPTH", buffer_kb = "FTRACE_BUFFER_KB",
-                               options = "FTRACE_OPTIONS";
-    if (name == max_depth) {
-        auto number = parse_number(name, value, 1'000'000);
+    if (name == "FTRACE_MAX_DEPTH") {
+        auto number = parse_number(name, value, 0, 1'000'000);
         if (!number) return std::move(number).error();
         request.max_depth = static_cast<int>(*number);
-        return {};
-    }
-    if (name == buffer_kb) {
-        auto number = parse_number(name, value, 16'777'216);
+    } else if (name == "FTRACE_BUFFER_KB") {
+        auto number = parse_number(name, value, 1, 16'777'216);
         if (!number) return std::move(number).error();
         request.recording.buffer_kb = static_cast<std::size_t>(*number);
-        return {};
-    }
-    if (name == options) {
+    } else if (name == "FTRACE_OPTIONS") {
         for (const std::string_view word : split_list(value))
-            if (auto applied = apply_option(word, request); !applied) return applied;
-        return {};
+            if (auto applied = apply_option(word, request); !applied)
+                return std::move(applied).error();
+    } else {
+        return false;
     }
-    names.insert(names.end(), {max_depth, buffer_kb, options});
-    return error{errc::invalid_argument,
-                 "there is no variable " + std::string(name) + did_you_mean(name, names)};
+    return true;
 }
 
-/// The whole environment; the first mistake is the answer.
+/// A name that is none of ours: an error if it was probably meant to be one, else another program's
+/// own affair. `tracing`: a variable of ours is set.
+[[nodiscard]] FTRACE_NOTRACE inline result<void> check_unknown(const std::string& name,
+                                                               bool tracing) {
+    constexpr std::string_view prefix = "FTRACE_";
+    const std::vector<std::string_view> known = {"TRACER",         "FILTER",    "NOTRACE",
+                                                 "GRAPH_FUNCTION", "MAX_DEPTH", "OUTPUT",
+                                                 "BUFFER_KB",      "OPTIONS"};
+    const std::string_view meant = meant_name(std::string_view(name).substr(prefix.size()), known);
+    if (meant.empty() || (!tracing && meant != "TRACER")) return {};
+    return error{errc::invalid_argument, "there is no variable " + name + ": did you mean '" +
+                                             std::string(prefix) + std::string(meant) +
+                                             "'? <ftrace/autostart.hpp> lists all"};
+}
+
+/// The whole environment; the first mistake is the answer. An empty variable is as good as none.
 [[nodiscard]] FTRACE_NOTRACE inline result<void> read_environment(autostart_request& request) {
     std::string other;
+    std::vector<std::string> unknown;
     for (char** each = ::environ; each != nullptr && *each != nullptr; ++each) {
         const std::string_view entry = *each;
-        if (!entry.starts_with("FTRACE_")) continue;
         const std::size_t equals = entry.find('=');
-        if (equals == std::string_view::npos) continue;
-        const std::string_view name = entry.substr(0, equals);
-        if (auto applied = apply_variable(name, std::string(entry.substr(equals + 1)), request);
-            !applied)
-            return applied;
-        if (name != "FTRACE_TRACER") other = name;
+        if (!entry.starts_with("FTRACE_") || equals == std::string_view::npos) continue;
+        const std::string name(entry.substr(0, equals)), value(entry.substr(equals + 1));
+        if (value.empty()) continue;
+        auto applied = apply_variable(name, value, request);
+        if (!applied) return std::move(applied).error();
+        if (!*applied)
+            unknown.push_back(name);
+        else if (name != "FTRACE_TRACER")
+            other = name;
     }
+    for (const std::string& name : unknown)
+        if (auto foreign = check_unknown(name, !request.tracer.empty() || !other.empty()); !foreign)
+            return foreign;
     if (request.tracer.empty() && !other.empty())
         return error{errc::invalid_argument,
                      other +
                          " is set, but FTRACE_TRACER is not: set it to function or "
                          "function_graph"};
-    return {};
+    const auto tracers = tracer::available_tracers();
+    for (const std::string_view known : tracers)
+        if (known == request.tracer || request.tracer.empty()) return {};
+    return error{errc::invalid_argument, "FTRACE_TRACER is '" + request.tracer + "'" +
+                                             did_you_mean(request.tracer, tracers)};
 }
 
 /// The one tracer of the process that the environment started. Lives until the process ends.
@@ -192,13 +197,14 @@ public:
     [[nodiscard]] FTRACE_NOTRACE result<void> start() {
         if (!request_.filter.empty())
             if (auto set = tracer_.set_filter(request_.filter); !set)
-                return named("FTRACE_FILTER", std::move(set).error());
+                return of_patterns("FTRACE_FILTER", request_.filter, std::move(set).error());
         if (!request_.notrace.empty())
             if (auto set = tracer_.set_notrace(request_.notrace); !set)
-                return named("FTRACE_NOTRACE", std::move(set).error());
+                return of_patterns("FTRACE_NOTRACE", request_.notrace, std::move(set).error());
         if (!request_.graph_function.empty())
             if (auto set = tracer_.set_graph_function(request_.graph_function); !set)
-                return named("FTRACE_GRAPH_FUNCTION", std::move(set).error());
+                return of_patterns("FTRACE_GRAPH_FUNCTION", request_.graph_function,
+                                   std::move(set).error());
         if (request_.max_depth != 0)
             if (auto set = tracer_.set_max_depth(request_.max_depth); !set)
                 return named("FTRACE_MAX_DEPTH", std::move(set).error());
@@ -250,6 +256,15 @@ private:
     [[nodiscard]] FTRACE_NOTRACE static error named(const char* variable, error e) {
         e.message = std::string(variable) + ": " + e.message;
         return e;
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE static error of_patterns(const char* variable,
+                                                          const std::string& patterns, error e) {
+        const std::string list = e.code == errc::no_match ? list_meant(patterns) : std::string();
+        if (!list.empty())
+            e.message = "no traceable function matches '" + patterns +
+                        "', but each part does: write ';' between them, '" + list + "'";
+        return named(variable, std::move(e));
     }
 
     FTRACE_NOTRACE void write(bool child) {

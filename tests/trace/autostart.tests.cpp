@@ -231,7 +231,29 @@ TEST_CASE("autostart: a mistake is one line, and the program runs untraced", "[a
                  "did you mean 'funcgraph-proc'?"},
              row{"FTRACE_TRACER=function FTRACE_OUTPUT=/no/such/folder",
                  "cannot write '/no/such/folder'"},
+             row{"FTRACE_TRACER=function FTRACE_BUFFER_KB=0",
+                 "FTRACE_BUFFER_KB is '0': write a number from 1 to "},
              row{"FTRACE_FILTER=x", "FTRACE_TRACER is not"},
+             row{"FTRACE_TRACER=functoin FTRACE_FILTER=x",
+                 "FTRACE_TRACER is 'functoin': did you mean 'function'? (function_graph, "
+                 "function, nop)"},
+             row{"FTRACE_TRACER=yes",
+                 "FTRACE_TRACER is 'yes': write one of function_graph, function, nop\n"},
+             row{"FTRACE_TRACE=function", "FTRACE_TRACE: did you mean 'FTRACE_TRACER'?"},
+             row{"FTRACE_TRACER=function FTRACE_filter=x", "did you mean 'FTRACE_FILTER'?"},
+             row{"FTRACE_TRACER=function FTRACE_OUT=x", "did you mean 'FTRACE_OUTPUT'?"},
+             row{"FTRACE_TRACER=function FTRACE_BUFFER_SIZE_KB=64",
+                 "did you mean 'FTRACE_BUFFER_KB'?"},
+             row{"FTRACE_TRACER=function FTRACE_MAX_GRAPH_DEPTH=3",
+                 "did you mean 'FTRACE_MAX_DEPTH'?"},
+             row{"FTRACE_TRACER=function FTRACE_FILTER='traced::leaf,traced::outer'",
+                 "each part does: write ';' between them, 'traced::leaf; traced::outer'\n"},
+             row{"FTRACE_TRACER=function FTRACE_NOTRACE='traced::leaf traced::outer'",
+                 "FTRACE_NOTRACE: no traceable function matches 'traced::leaf traced::outer', but "
+                 "each part does"},
+             row{"FTRACE_TRACER=function FTRACE_FILTER='traced::leaf,traced::nobody'",
+                 "FTRACE_FILTER: no traceable function matches 'traced::leaf,traced::nobody'; "
+                 "nearest"},
          }) {
         CAPTURE(r.environment);
         const outcome wrong = run(r.environment);
@@ -359,4 +381,22 @@ TEST_CASE("autostart: says how many calls are missing", "[autostart]") {
                                        " calls were not recorded: "));
     CHECK(deep.errors.find('\n') == deep.errors.size() - 1);
     std::remove(path.c_str());
+}
+
+TEST_CASE("autostart: what is empty or another program's is no mistake", "[autostart]") {
+    const outcome empty =
+        run("FTRACE_TRACER=function FTRACE_FILTER=traced::leaf FTRACE_NOTRACE= FTRACE_OUTPUT= "
+            "FTRACE_MAX_DEPTH= FTRACE_BUFFER_KB= FTRACE_OPTIONS= FTRACE_GRAPH_FUNCTION= "
+            "FTRACE_FLITER=");
+    CHECK(empty.status == 7);
+    CHECK_THAT(empty.errors, ContainsSubstring(": traced::leaf(2) <-traced::outer\n"));
+    CHECK(run("FTRACE_TRACER= FTRACE_FILTER=").errors.empty());
+
+    const std::string foreign =
+        "FTRACE_DIR=/x FTRACE_HOME=/x FTRACE_DEBUG=1 FTRACE_FILE=x FTRACE_INPUT=x "
+        "FTRACE_VERSION=2 FTRACE_X=1 ";
+    const outcome beside = run(foreign + "FTRACE_TRACER=function FTRACE_FILTER=traced::leaf");
+    CHECK_THAT(beside.errors, StartsWith("# tracer: function\n"));
+    CHECK_THAT(beside.errors, ContainsSubstring(": traced::leaf(2) <-traced::outer\n"));
+    CHECK(run(foreign + "FTRACE_BUFFER_SIZE=64").errors.empty());
 }
