@@ -165,3 +165,23 @@ TEST_CASE("tracer: a graph function is over when it returns, whatever another tr
           "  D us|    traced::leaf();\n"
           "  D us|  }\n");
 }
+
+TEST_CASE("tracer: `!` takes functions off the graph functions", "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false});
+    REQUIRE(tracer.set_filter("traced::*"));
+    const auto refused = [&](const char* patterns) {
+        const auto set = tracer.set_graph_function(patterns);
+        return !set && set.error().code == ftrace::errc::invalid_argument;
+    };
+    CHECK(refused("!traced::outer"));
+    CHECK(refused("traced::outer; !traced::out*"));
+    CHECK(refused(" ; "));
+    REQUIRE(tracer.set_graph_function("traced::outer; traced::fail*; traced::catcher"));
+    CHECK(tracer.set_graph_function("!traced::catch*").value_or(0) == 1);
+    CHECK(tracer.set_graph_function("!traced::outer").value_or(0) == 1);
+    CHECK(refused("!traced::failing"));
+    REQUIRE(tracer.start());
+    run();
+    REQUIRE(tracer.stop());
+    CHECK(shape(tracer.read()) == "  D us|  traced::failing();\n");
+}

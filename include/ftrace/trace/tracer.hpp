@@ -77,33 +77,48 @@ public:
         if (auto known = check_name(); !known) return std::move(known).error();
         return is_graph() ? graph_.ops.set_notrace(pattern) : function_.set_notrace(pattern);
     }
-    /// Adds functions whose calls are traced with all they call, and nothing else is. Of
-    /// function_graph only, and while it is stopped. The number of functions that match; errors:
-    /// no_match, with the nearest names; invalid_argument.
+    /// Adds functions whose calls are traced with all they call, and nothing else is; a pattern
+    /// with `!` takes functions off the list again. Of function_graph only, and while it is
+    /// stopped. The number of functions that match; errors: no_match, with the nearest names;
+    /// invalid_argument, also where no function would be left, since that would mean all.
     FTRACE_NOTRACE result<std::size_t> set_graph_function(std::string_view patterns) {
         const detail::library_work untraced;
         if (auto allowed = check_graph("set_graph_function()"); !allowed)
             return std::move(allowed).error();
         const std::vector<loaded_object> objects = detail::scan_loaded_objects();
-        std::set<std::uintptr_t> found;
+        std::set<std::uintptr_t> chosen(graph_functions_.begin(), graph_functions_.end());
+        std::size_t matched = 0;
         result<void> outcome;
         detail::for_each_pattern(patterns, [&](std::string_view word) FTRACE_NOTRACE {
             if (!outcome) return;
-            const std::size_t before = found.size();
             auto pattern = name_pattern::parse(word);
             if (!pattern) {
                 outcome = std::move(pattern).error();
                 return;
             }
+            std::size_t found = 0;
             match_sites(objects, *pattern,
                         [&](const loaded_object&, std::uintptr_t site, const name_forms&)
-                            FTRACE_NOTRACE { found.insert(site); });
-            if (found.size() == before) outcome = no_graph_function(*pattern, objects);
+                            FTRACE_NOTRACE {
+                                ++found;
+                                if (pattern->negated())
+                                    chosen.erase(site);
+                                else
+                                    chosen.insert(site);
+                            });
+            matched += found;
+            if (found == 0) outcome = no_graph_function(*pattern, objects);
         });
         if (!outcome) return std::move(outcome).error();
-        const std::size_t matched = found.size();
-        found.insert(graph_functions_.begin(), graph_functions_.end());
-        graph_functions_.assign(found.begin(), found.end());
+        if (matched == 0)
+            return error{errc::invalid_argument,
+                         "an empty list of graph functions: write a function's name"};
+        if (chosen.empty())
+            return error{errc::invalid_argument,
+                         "'" + std::string(patterns) +
+                             "' leaves no graph function, which would mean all: name those that "
+                             "are wanted, or leave functions out by set_notrace()"};
+        graph_functions_.assign(chosen.begin(), chosen.end());
         return matched;
     }
     /// Traces only calls with fewer than `depth` traced calls around them; 0: all. Of
