@@ -27,6 +27,12 @@ __attribute__((noinline)) int catcher() {
         return leaf(6);
     }
 }
+volatile int level = 0;
+__attribute__((noinline)) void deep(int n) {
+    level = n;
+    if (n > 1) deep(n - 1);
+    level = n;  // so that the call is none in a tail
+}
 __attribute__((noinline)) int failing() {
     volatile int result = -5;  // else callers know it and do not call
     return result;
@@ -184,4 +190,19 @@ TEST_CASE("tracer: `!` takes functions off the graph functions", "[trace]") {
     run();
     REQUIRE(tracer.stop());
     CHECK(shape(tracer.read()) == "  D us|  traced::failing();\n");
+}
+
+TEST_CASE("tracer: calls have durations down to a depth of 1024", "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false, .buffer_kb = 256});
+    REQUIRE(tracer.set_filter("traced::deep"));
+    REQUIRE(tracer.start());
+    traced::deep(1100);
+    REQUIRE(tracer.stop());
+    std::size_t timed = 0;
+    for (const auto& event : tracer.read().events) {
+        if (event.kind != ftrace::event_kind::graph_return) continue;
+        CHECK((event.duration != ftrace::trace_event::unknown) == (event.depth < 1024));
+        timed += event.duration != ftrace::trace_event::unknown;
+    }
+    CHECK(timed == 1024);
 }

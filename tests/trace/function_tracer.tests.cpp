@@ -83,7 +83,7 @@ TEST_CASE("tracer: function records calls of all threads, in order, until it is 
         CHECK(event.time >= last[event.thread]);
         last[event.thread] = event.time;
     }
-    // The threads are gone; their names are those of their first events.
+    // The threads are gone; their names are known from their events.
     CHECK(events_by_thread["worker-0"] == 200);
     CHECK(events_by_thread["worker-1"] == 400);
     CHECK(events_by_thread["worker-2"] == 600);
@@ -103,4 +103,20 @@ TEST_CASE("tracer: function records calls of all threads, in order, until it is 
     run(1);
     REQUIRE(tracer.stop());
     CHECK(tracer.read().events.size() == 2);
+}
+
+TEST_CASE("tracer: a thread that has ended has the name that it gave itself late", "[trace]") {
+    const char* const kind = GENERATE("function", "function_graph");
+    ftrace::tracer tracer(kind, {.arguments = false, .buffer_kb = 4});
+    REQUIRE(tracer.set_filter("traced::ignored"));
+    REQUIRE(tracer.start());
+    std::thread([] {
+        sink = traced::ignored(1);
+        ::pthread_setname_np(::pthread_self(), "late-name");
+        sink = traced::ignored(2);
+    }).join();
+    REQUIRE(tracer.stop());
+    const auto trace = tracer.read();
+    REQUIRE_FALSE(trace.events.empty());
+    CHECK(trace.threads[trace.events[0].thread].name == "late-name");
 }

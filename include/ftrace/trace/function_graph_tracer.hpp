@@ -32,10 +32,10 @@ FTRACE_NO_INSTRUMENTATION inline bool record_entry(const ftrace_graph_ent& call,
     if (thread == nullptr || !in_graph(self, *thread, call.func, call.depth)) return false;
     const auto depth = static_cast<std::uint32_t>(call.depth);
     std::uint64_t now;
-    if (!record_call(self, thread->ring, event_kind::graph_entry, depth, call.func, call.parent_ip,
-                     regs, now))
+    if (!record_call(self, *thread, event_kind::graph_entry, depth, call.func, call.parent_ip, regs,
+                     now))
         return false;
-    if (depth < thread_buffer::deepest_timed_call) thread->calls[depth] = {call.func, now};
+    if (depth < thread_buffer::deepest_timed_call) thread->call_at(depth) = {call.func, now};
     return true;
 }
 
@@ -48,10 +48,11 @@ FTRACE_NO_INSTRUMENTATION inline void record_return(const ftrace_graph_ret& call
     if (call.depth == thread->graph_from) thread->graph_from = -1;
     const auto depth = static_cast<std::uint32_t>(call.depth);
     std::uint64_t ticks = unknown_ticks;
-    if (depth < thread_buffer::deepest_timed_call && thread->calls[depth].func == call.func)
-        ticks = now - thread->calls[depth].ticks;
+    if (depth < thread_buffer::deepest_timed_call)
+        if (const open_call& opened = thread->call_at(depth); opened.func == call.func)
+            ticks = now - opened.ticks;
     const std::uint32_t slots = self.arguments ? 2 : 1;
-    const std::uint64_t at = thread->ring.reserve(slots);
+    const std::uint64_t at = thread->reserve(slots);
     if (at == ring_buffer::none) return;
     const std::uint64_t result = call.retval;
     if (self.arguments) thread->ring.write_continuation(at, &result, 1);

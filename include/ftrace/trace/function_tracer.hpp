@@ -17,7 +17,7 @@ FTRACE_NO_INSTRUMENTATION inline void record_function(unsigned long ip, unsigned
     thread_buffer* const thread = self.buffers.of_this_thread();
     if (thread == nullptr) return;
     std::uint64_t now;
-    record_call(self, thread->ring, event_kind::function, 0, ip, parent_ip, regs, now);
+    record_call(self, *thread, event_kind::function, 0, ip, parent_ip, regs, now);
 }
 
 using function_ops = ops<&record_function>;

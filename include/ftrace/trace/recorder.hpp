@@ -43,22 +43,22 @@ inline constexpr std::uint32_t argument_slots = (arch::argument_words + 2) / 3;
 static_assert(1 + argument_slots <= ring_buffer::largest_event);
 
 /// A call, with what may be its arguments where they are wanted. False: no room. `now` is when.
-FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, ring_buffer& ring,
+FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, thread_buffer& thread,
                                                   event_kind kind, std::uint32_t depth,
                                                   std::uintptr_t ip, std::uintptr_t parent_ip,
                                                   const ftrace_regs& regs,
                                                   std::uint64_t& now) noexcept {
     const std::uint32_t slots = wanted.arguments ? 1 + argument_slots : 1;
-    const std::uint64_t at = ring.reserve(slots);
+    const std::uint64_t at = thread.reserve(slots);
     if (at == ring_buffer::none) return false;
     const std::uint32_t cpu = arch::current_cpu();
     if (wanted.arguments) {
         std::uint64_t words[arch::argument_words];
         arch::copy_argument_words(regs, words);
-        ring.write_continuation(at, words, arch::argument_words);
+        thread.ring.write_continuation(at, words, arch::argument_words);
     }
     now = arch::ticks();
-    ring.write(at, pack({sequence_of(at), kind, slots, cpu, depth}), now, ip, parent_ip);
+    thread.ring.write(at, pack({sequence_of(at), kind, slots, cpu, depth}), now, ip, parent_ip);
     return true;
 }
 

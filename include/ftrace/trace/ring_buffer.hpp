@@ -111,6 +111,10 @@ public:
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t dropped() const noexcept {
         return __atomic_load_n(&dropped_, __ATOMIC_RELAXED) - dropped_before_;
     }
+    /// Events reserved ever. Any thread.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserved() const noexcept {
+        return __atomic_load_n(&written_, __ATOMIC_RELAXED);
+    }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::size_t capacity() const noexcept {
         return capacity_;
     }

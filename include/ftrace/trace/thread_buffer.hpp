@@ -31,8 +31,10 @@ struct open_call {
     std::uint64_t ticks;
 };
 
+/// The head of a buffer's memory. Behind it come the slots, and behind them the open calls that are
+/// deeper than most: so a thread of few and flat calls touches one page.
 struct thread_buffer {
-    static constexpr std::size_t deepest_timed_call = 1024;
+    static constexpr std::uint32_t deepest_timed_call = 1024, flat_calls = 32;
 
     FTRACE_NO_INSTRUMENTATION thread_buffer(const thread_state& thread, std::size_t bytes,
                                             event_slot* slots, std::size_t capacity,
@@ -40,8 +42,32 @@ struct thread_buffer {
         : ring(slots, capacity, mode),
           tid(thread.tid),
           generation(thread.generation),
-          mapped(bytes) {
-        ::syscall(SYS_prctl, PR_GET_NAME, comm, 0, 0, 0);
+          mapped(bytes),
+          deep(reinterpret_cast<open_call*>(slots + capacity)) {
+        learn_name();
+    }
+
+    /// How much memory a buffer of so many slots takes.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static constexpr std::size_t bytes_for(
+        std::size_t capacity) noexcept {
+        const std::size_t bytes = sizeof(thread_buffer) + capacity * sizeof(event_slot) +
+                                  (deepest_timed_call - flat_calls) * sizeof(open_call);
+        return (bytes + page_size - 1) / page_size * page_size;
+    }
+
+    /// Room for an event, as ring_buffer::reserve(). A thread may name itself after its first
+    /// event: its name is learnt again when it has reserved 2, 4, 8, ... of them. A signal handler
+    /// that counts in between does no harm: the next power of two comes.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(std::uint32_t slots) noexcept {
+        const std::uint64_t at = ring.reserve(slots);
+        const std::uint64_t count = ring.reserved();
+        if (__builtin_expect((count & (count - 1)) == 0, 0)) learn_name();
+        return at;
+    }
+
+    /// The open call at a depth below deepest_timed_call. Zero before its first use.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION open_call& call_at(std::uint32_t depth) noexcept {
+        return depth < flat_calls ? flat[depth] : deep[depth - flat_calls];
     }
 
     ring_buffer ring;
@@ -50,9 +76,16 @@ struct thread_buffer {
     const std::size_t mapped;        ///< bytes
     thread_buffer* next = nullptr;   ///< of the same tracer
     int graph_from = -1;  ///< depth of the call of a graph function that is running; -1: none is
-    char comm[16] = {};   ///< the thread's name at its first event
-    open_call calls[deepest_timed_call];  ///< zero, as the memory it is made in
+    char comm[16] = {};   ///< the thread's name, not always the newest
+    open_call* const deep;
+    open_call flat[flat_calls];  ///< zero, as the memory it is made in
+
+private:
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void learn_name() noexcept {
+        ::syscall(SYS_prctl, PR_GET_NAME, comm, 0, 0, 0);
+    }
 };
+static_assert(sizeof(thread_buffer) % alignof(event_slot) == 0);
 
 struct buffer_directory {
     /// Owners that are none: an entry that was never used (where a search ends), one whose tracer
@@ -164,15 +197,14 @@ private:
         thread_state& thread) noexcept {
         buffer_directory::entry* const entry = take_entry(thread);
         if (entry == nullptr) return nullptr;
-        constexpr std::size_t head =
-            (sizeof(thread_buffer) + page_size - 1) / page_size * page_size;
-        const std::size_t bytes = head + capacity_ * sizeof(event_slot);
+        const std::size_t bytes = thread_buffer::bytes_for(capacity_);
         void* const memory = map_memory(bytes);
         if (memory == nullptr) {
             __atomic_store_n(&entry->owner, buffer_directory::freed, __ATOMIC_RELEASE);
             return nullptr;
         }
-        auto* const slots = reinterpret_cast<event_slot*>(static_cast<std::byte*>(memory) + head);
+        auto* const slots =
+            reinterpret_cast<event_slot*>(static_cast<std::byte*>(memory) + sizeof(thread_buffer));
         auto* const made = ::new (memory) thread_buffer(thread, bytes, slots, capacity_, mode_);
         entry->buffer = made;
         __atomic_store_n(&entry->owner, self(), __ATOMIC_RELEASE);
