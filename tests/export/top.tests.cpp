@@ -104,6 +104,13 @@ TEST_CASE("top: instances that look the same are one row", "[export]") {
     ftrace::top_options options;
     options.name_width = 8;
     CHECK(ftrace::top(trace, options).find("hash<dou") != std::string::npos);
+    trace.symbols[0x30] = "_Z4hashIdEvT_l";  // another overload: parameters are never shown
+    trace.symbols[0x20] = "_Z4hashIdEvT_";
+    CHECK(ftrace::top(trace, options).find("hash<dou           4") != std::string::npos);
+    options.names.replace = {{"<double>", "<int>"}};
+    CHECK(ftrace::top(trace, options).find("hash<int           5") != std::string::npos);
+    options.names.replace.clear();
+    trace.symbols[0x30] = "_Z4pushv";
     options.names.templates = ftrace::template_arguments::hidden;
     // 10, 2, 4 and 3 us: average 4.75, s^2 = (27.5625 + 7.5625 + 0.5625 + 3.0625) / 3
     CHECK(ftrace::top(trace, options) ==
@@ -111,4 +118,24 @@ TEST_CASE("top: instances that look the same are one row", "[export]") {
           "  --------         ---    ----            ---             ---\n"
           "  hash               4    19.000 us       4.750 us        12.916 us   \n"
           "  push               1    0.000 us        0.000 us        0.000 us    \n");
+}
+
+TEST_CASE("top: lost events are told, and no time is taken over a gap", "[export]") {
+    trace_snapshot trace;
+    trace.threads = {{1, "a"}};
+    trace.symbols = {{0x10, "outer"}, {0x20, "inner"}};
+    add(trace, event_kind::graph_entry, 0, 0x10, 1'000);
+    add(trace, event_kind::graph_entry, 1, 0x20, 2'000);
+    add(trace, event_kind::graph_return, 1, 0x20, 4'000, 2'000);
+    add(trace, event_kind::graph_return, 0, 0x10, 9'000);  // of a call that was lost
+    trace.events.back().lost_before = 5;
+    trace.overwritten = 5;
+    trace.dropped = 2;
+    for (const ftrace::function_profile& f : ftrace::profile(trace))
+        if (f.ip == 0x10) CHECK(f.returns == 0);
+    const std::string text = ftrace::top(trace);
+    CHECK(text.substr(text.find("  [")) == "  [LOST 7 EVENTS]\n");
+    trace.events.back().duration = 4'000;  // inner was called by an earlier call
+    for (const ftrace::function_profile& f : ftrace::profile(trace))
+        if (f.ip == 0x10) CHECK(f.self == 4'000);
 }

@@ -1,5 +1,6 @@
-// Which functions were called most and took the time: the kernel's function profile
-// (kernel/trace/ftrace.c, function_stat_show), out of a recorded trace.
+// Which functions were called most and took the time: the table of the kernel's function profile
+// (kernel/trace/ftrace.c, function_stat_show), out of a recorded trace. The kernel counts every
+// call; here only those count that are in the trace, and a last line tells how many events are not.
 #pragma once
 
 #include <ftrace/core/config.hpp>
@@ -23,8 +24,8 @@ struct function_profile {
     std::uintptr_t ip = 0;
     std::uint64_t hits = 0;     ///< calls recorded
     std::uint64_t returns = 0;  ///< of these, the ones whose time is known
-    std::uint64_t time =
-        0;  ///< with all they called; of a recursive function each level counts, as in the kernel
+    /// With all they called; of a recursive function each level counts, as in the kernel.
+    std::uint64_t time = 0;
     std::uint64_t self = 0;  ///< without the traced functions they called
     double squares = 0;      ///< sum of the squared times
 
@@ -47,10 +48,10 @@ struct top_options {
 
     name_options names{};
     std::size_t count = 10;  ///< functions shown; 0: all
-    profile_order order =
-        profile_order::time;  ///< the kernel's; a function trace has no times, and goes by hits
-    int name_width = 30;      ///< the kernel's; longer names are cut
-    bool self = false;        ///< one column more than the kernel: time without callees
+    /// By time, as the kernel. A function trace has no times, and goes by hits.
+    profile_order order = profile_order::time;
+    int name_width = 30;  ///< the kernel's; longer names are cut
+    bool self = false;    ///< one column more than the kernel: time without callees
 };
 
 /// The profile of a trace, in no particular order.
@@ -65,6 +66,11 @@ struct top_options {
         f.ip = event.ip;
         auto& inside = callees[event.thread];
         auto& since = started[event.thread];
+        // Where events are missing, it is not known which calls are open, and since when.
+        if (event.lost_before != 0) {
+            inside.clear();
+            since.clear();
+        }
         if (inside.size() < event.depth + std::size_t{2})
             inside.resize(event.depth + std::size_t{2}, 0);
         if (since.size() < event.depth + std::size_t{1})
@@ -97,11 +103,11 @@ struct top_options {
 
 namespace detail {
 
-/// Where names are shortened, instances of one template look the same: they become one row, which
-/// has the address of the first.
+/// Functions that are shown by one name (overloads, instances of a template where its arguments are
+/// not shown, what name_options::replace makes equal) become one row, which has the address of the
+/// first.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<function_profile> merge_equal_names(
-    std::vector<function_profile> all, function_names& names, const name_options& options) {
-    if (options.templates == template_arguments::full && options.components == 0) return all;
+    const std::vector<function_profile>& all, function_names& names) {
     std::map<std::string, std::size_t> rows;
     std::vector<function_profile> out;
     for (const function_profile& f : all) {
@@ -122,12 +128,12 @@ namespace detail {
 
 }  // namespace detail
 
-/// The functions with the most time, as the kernel's trace_stat/function table.
+/// The functions with the most time, as the kernel's trace_stat/function table; below it, where
+/// events were lost, "[LOST 14 EVENTS]".
 [[nodiscard]] FTRACE_NOTRACE inline std::string top(const trace_snapshot& trace,
                                                     const top_options& options = {}) {
     function_names names(trace, options.names, false);
-    std::vector<function_profile> all =
-        detail::merge_equal_names(profile(trace), names, options.names);
+    std::vector<function_profile> all = detail::merge_equal_names(profile(trace), names);
     bool timed = false;
     for (const function_profile& f : all) timed |= f.returns != 0;
     const auto key = [&](const function_profile& f) FTRACE_NOTRACE {
@@ -166,6 +172,8 @@ namespace detail {
         }
         out += '\n';
     }
+    if (const std::uint64_t lost = trace.overwritten + trace.dropped; lost != 0)
+        detail::append(out, "  [LOST {} EVENTS]\n", lost);
     return out;
 }
 
