@@ -373,6 +373,58 @@ TEST_CASE("text: calls that an exception left are closed where that shows", "[ex
           " 0)   6.000 us    |  }\n");
 }
 
+TEST_CASE("text: a fiber's call that returns later is not announced as left", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    // parse is left open on its fiber; main returns; parse goes on and returns at its old depth.
+    trace.events = {enter(0, main_ip, 0),      enter(1, parse_ip, 1),
+                    leave(0, main_ip, 2, 500), enter(0, hash_ip, 3),
+                    leave(0, hash_ip, 4, 250), enter(1, hash_ip, 5),
+                    leave(1, hash_ip, 6, 250), leave(1, parse_ip, 7'000, 6'999)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)   0.500 us    |  }\n"
+          " 0)   0.250 us    |  hash<int>();\n"
+          " 0)   0.250 us    |    hash<int>();\n"
+          " 0)   6.999 us    |    } /* ns::parse */\n");
+    // A later call of the same function is another one: the first was left.
+    trace.events = {enter(0, main_ip, 0), enter(1, parse_ip, 1), enter(1, parse_ip, 2),
+                    enter(2, hash_ip, 3), leave(1, parse_ip, 4, 250)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)               |    } /* ns::parse: no return */\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)               |      hash<int>() {\n"
+          " 0)               |      } /* hash<int>: no return */\n"
+          " 0)   0.250 us    |    }\n");
+}
+
+TEST_CASE("text: calls of a thread that is over are closed", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.threads = {{1, "app"}, {2, "worker"}};
+    trace.events = {enter(0, main_ip, 0, 0, 0), enter(0, parse_ip, 1, 1, 1),
+                    enter(1, hash_ip, 2, 1, 1)};
+    const std::string open =
+        " 0)               |  main() {\n"
+        " 1)               |  ns::parse() {\n"
+        " 1)               |    hash<int>() {\n";
+    CHECK(graph(trace) == open);
+    trace.threads[1].ended = true;
+    const std::string closed = open +
+                               " 1)               |    } /* hash<int>: no return */\n"
+                               " 1)               |  } /* ns::parse: no return */\n";
+    CHECK(graph(trace) == closed);
+    text_options options;
+    options.most_events = 2;
+    CHECK(graph(trace, options).find("no return") == std::string::npos);
+    options = {};
+    options.by_thread = true;
+    CHECK(graph(trace, options).find("no return") != std::string::npos);
+    trace.threads[1].lost_after = 1;  // maybe its return
+    CHECK(graph(trace) == open + "CPU:0 [LOST 1 EVENTS]\n");
+}
+
 TEST_CASE("text: arguments stand in the parentheses", "[export]") {
     trace_snapshot trace = sample("function");
     trace.argument_words.assign(28, 0);

@@ -3,6 +3,8 @@
 #include <ftrace/export/text.hpp>
 #include <ftrace/trace/tracer.hpp>
 
+#include <unistd.h>
+
 #include <catch2/catch_all.hpp>
 #include <string>
 #include <string_view>
@@ -17,6 +19,7 @@
 namespace {
 
 volatile long sink, five = 5;
+volatile pid_t ended = 0;
 
 [[noreturn]] NOINLINE void thrower(int value) { throw value; }
 
@@ -44,6 +47,7 @@ NOINLINE large returns_large(long first) {
 
 NOINLINE void ends_its_thread(int value) {
     sink = value;
+    ended = ::gettid();
     pthread_exit(nullptr);
 }
 
@@ -89,6 +93,24 @@ TEST_CASE("reader: calls settle what the names leave open", "[trace]") {
     trace.stop().value();
     const std::string text = to_text(trace.read());
     CAPTURE(text);
-    CHECK(text.find("takes_numbers(-7, 65535);") != std::string::npos);
+    CHECK(text.find("takes_numbers(-7, 0xffff);") != std::string::npos);
     CHECK(text.find("returns_large(5);") != std::string::npos);
+}
+
+TEST_CASE("reader: a thread that is over is known to be", "[trace]") {
+    ftrace::tracer trace("function_graph");
+    trace.set_filter("ends_its_thread; takes_numbers").value();
+    trace.start().value();
+    takes_numbers(1, 2);
+    std::thread(ends_its_thread, 3).join();
+    // The kernel lets join() return before it takes the thread out of /proc.
+    const std::string task = "/proc/self/task/" + std::to_string(ended);
+    while (::access(task.c_str(), F_OK) == 0) std::this_thread::yield();
+    trace.stop().value();
+    const auto read = trace.read();
+    REQUIRE(read.threads.size() == 2);
+    for (const auto& thread : read.threads) CHECK(thread.ended == (thread.tid != ::getpid()));
+    const std::string text = to_text(read);
+    CAPTURE(text);
+    CHECK(text.find("} /* ends_its_thread: no return */\n") != std::string::npos);
 }

@@ -29,6 +29,7 @@ FTRACE_NOTRACE inline void append_integer(std::string& out, const parameter_type
     const int unused = type.bits == 0 || type.bits >= 64 ? 0 : 64 - type.bits;
     const std::uint64_t low = words[0] << unused >> unused;
     const std::int64_t value = static_cast<std::int64_t>(words[0] << unused) >> unused;
+    // Signed numbers in decimal, all others in hexadecimal: as the kernel (print_function_args).
     switch (type.kind) {
     case parameter_kind::boolean: out += (low & 1) != 0 ? "true" : "false"; return;
     case parameter_kind::character:
@@ -38,7 +39,7 @@ FTRACE_NOTRACE inline void append_integer(std::string& out, const parameter_type
             append(out, "{}", value);
         return;
     case parameter_kind::signed_integer: append(out, "{}", value); return;
-    case parameter_kind::unsigned_integer: append(out, "{}", low); return;
+    case parameter_kind::unsigned_integer: append(out, "{:#x}", low); return;
     case parameter_kind::wide_integer: append_wide(out, words[0], words[1]); return;
     case parameter_kind::halves:
         append(out, "{{{:#x}, {:#x}}}", words[0] & 0xffff'ffff, words[0] >> 32);
@@ -76,6 +77,9 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
 }  // namespace detail
 
 /// The values of one call, "0x7ffd10, 3, 2.5": names of parameters are in no linker name.
+///
+/// A function without types has `...` here, where the kernel prints nothing: that would look like a
+/// function without parameters.
 ///
 /// `...` stands for what was not recorded (arguments on the stack, wide vectors), for everything
 /// behind a class or enum passed by value (its registers are not known), and for the tail of a

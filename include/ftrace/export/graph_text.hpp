@@ -8,9 +8,12 @@
 //
 // One thing the kernel has no need of: a call that never returned, because an exception, longjmp or
 // the end of its thread took it away. It is closed as soon as the thread shows an event that cannot
-// lie inside it:
+// lie inside it, and behind the last event where the thread is over:
 //
 //      0)               |    } /* parse: no return */
+//
+// A call of a fiber that was switched away from looks the same there, but returns later; its brace
+// comes then, with its name.
 #pragma once
 
 #include <ftrace/core/config.hpp>
@@ -46,14 +49,23 @@ public:
     [[nodiscard]] FTRACE_NOTRACE std::string print() {
         header();
         find_next();
+        find_returns();
         const std::size_t count = shown_events(trace_, options_);
         if (options_.by_thread) {
             std::vector<std::vector<std::size_t>> rows(trace_.threads.size());
             for (std::size_t i = 0; i < count; ++i) rows[trace_.events[i].thread].push_back(i);
-            for (const auto& row : rows)
+            for (const auto& row : rows) {
                 for (const std::size_t i : row) event(i);
+                if (!row.empty()) close_ended(row.back());
+            }
         } else {
-            for (std::size_t i = 0; i < count; ++i) event(i);
+            std::vector<std::size_t> last(trace_.threads.size(), none);
+            for (std::size_t i = 0; i < count; ++i) {
+                event(i);
+                last[trace_.events[i].thread] = i;
+            }
+            for (const std::size_t i : last)
+                if (i != none) close_ended(i);
         }
         for (const trace_thread& thread : trace_.threads)
             if (count == trace_.events.size() && thread.lost_after != 0)
@@ -96,6 +108,39 @@ private:
                 next_[i] = of_thread[e.thread];
             of_thread[e.thread] = on_cpu->second = i;
         }
+    }
+
+    /// Which calls return at any time behind. At one depth of one thread, other calls may lie
+    /// between: those that were left without return, and those of another fiber.
+    FTRACE_NOTRACE void find_returns() {
+        returns_.assign(trace_.events.size(), false);
+        std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::size_t>> open;
+        for (std::size_t i = 0; i < trace_.events.size(); ++i) {
+            const trace_event& e = trace_.events[i];
+            if (e.lost_before != 0)
+                open.erase(open.lower_bound({e.thread, 0}), open.lower_bound({e.thread + 1, 0}));
+            auto& calls = open[{e.thread, e.depth}];
+            if (e.kind != event_kind::graph_return) {
+                calls.push_back(i);
+                continue;
+            }
+            for (std::size_t at = calls.size(); at-- > 0;) {
+                if (trace_.events[calls[at]].ip != e.ip) continue;
+                returns_[calls[at]] = true;
+                calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(at));
+                break;
+            }
+        }
+    }
+
+    /// Behind the last event of a thread that is over, nothing can return any more.
+    FTRACE_NOTRACE void close_ended(std::size_t last) {
+        const trace_event& e = trace_.events[last];
+        const trace_thread& thread = trace_.threads[e.thread];
+        const bool all = shown_events(trace_, options_) == trace_.events.size();
+        if (!all || !thread.ended || thread.lost_after != 0 || threads_[e.thread].empty()) return;
+        show_switch(e);
+        close_deeper(e, 0);
     }
 
     FTRACE_NOTRACE void event(std::size_t i) {
@@ -158,13 +203,14 @@ private:
         out_ += '\n';
     }
 
-    /// Closes the calls of this thread, from `depth` on, that have no return.
+    /// Closes the calls of this thread from `depth` on; those that have no return, visibly.
     FTRACE_NOTRACE void close_deeper(const trace_event& now, std::size_t depth) {
         auto& open = threads_[now.thread];
         while (open.size() > depth) {
             const trace_event* const left = open.back();
             open.pop_back();
-            if (left == nullptr) continue;
+            if (left == nullptr || returns_[static_cast<std::size_t>(left - trace_.events.data())])
+                continue;
             line_start(now);
             duration(trace_event::unknown);
             indent(left->depth);
@@ -261,6 +307,7 @@ private:
     std::vector<open_calls> threads_;
     std::vector<std::size_t> next_;
     std::vector<bool> printed_;
+    std::vector<bool> returns_;
     std::map<std::uint32_t, std::uint32_t> last_thread_;
     int cpu_width_ = 1;
     std::string out_;

@@ -25,9 +25,9 @@ struct text_options {
     bool funcgraph_proc = false;  ///< thread name and id on every line
     bool funcgraph_abstime = false;
     bool funcgraph_tail = false;  ///< the function's name behind every closing brace
-    bool funcgraph_retval =
-        false;  ///< the result's first word; also that of functions that return nothing
-    bool funcgraph_retaddr = false;  ///< the caller's name behind every call
+    /// The result's first word; also that of functions that return nothing.
+    bool funcgraph_retval = false;
+    bool funcgraph_retaddr = false;  ///< behind every call where it came from, "<-main+0x12/0x40"
 
     /// false, as in the kernel: all threads by time, a framed line where another thread takes over
     /// a CPU. true: one thread behind the other, a framed line between them.
