@@ -3,8 +3,6 @@
 //     bazel run --config=opt //benchmarks:list_time
 #include "many_functions.hpp"
 
-extern "C" void many_begin();
-
 namespace {
 
 void empty(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {}

@@ -18,7 +18,9 @@ __asm__(
     ".macro many_function group, n\n"
     ".type many_\\group\\()_\\n, @function\n"
     "many_\\group\\()_\\n:\n"
+    ".cfi_startproc\n"
     "nop; nop; nop; nop; nop; ret\n"
+    ".cfi_endproc\n"
     ".size many_\\group\\()_\\n, 6\n"
     ".balign 16\n"
     ".endm\n"
@@ -47,6 +49,7 @@ __asm__(
     ".popsection\n"
     ".noaltmacro\n");
 // clang-format on
+extern "C" void many_begin();
 
 namespace many {
 

@@ -40,6 +40,15 @@ void measure(benchmark::State& state, Prepare prepare, Action action) {
 void register_first_time(benchmark::State& state) {
     measure(state, [](filtered_ops&) {}, [](filtered_ops& op) { op.on(); });
 }
+// One function of 100,000, by its address: names are read of that one alone.
+void register_by_address(benchmark::State& state) {
+    many::in_processes(state, [] {
+        ftrace::ops<empty> op;
+        many::checked(op.set_filter_ip(reinterpret_cast<std::uintptr_t>(&many_begin)));
+        std::optional<ftrace::registration> handle;
+        return many::time_of([&] { handle = many::checked(ftrace::register_ftrace_function(op)); });
+    });
+}
 void unregister(benchmark::State& state) {
     measure(state, [](filtered_ops& op) { op.on(); }, [](filtered_ops& op) { op.off(); });
 }
@@ -67,6 +76,7 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
     many::repeated(benchmark->Arg(1)->Arg(100)->Arg(10'000)->Arg(100'000));
 }
 BENCHMARK(register_first_time)->Apply(sizes);
+BENCHMARK(register_by_address)->Apply(many::repeated);
 BENCHMARK(register_later)->Apply(sizes);
 BENCHMARK(unregister)->Apply(sizes);
 BENCHMARK(switch_off)->Apply(sizes);

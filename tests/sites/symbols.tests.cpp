@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_all.hpp>
 #include <cstring>
 #include <filesystem>
@@ -141,6 +142,71 @@ TEST_CASE("symbols: every site of this program has the name of its function", "[
         });
     CHECK(named == objects[0].sites.size());
     CHECK(named > 10);
+}
+
+TEST_CASE("symbols: those of a few sites are the same as among all", "[sites]") {
+    const auto objects = ftrace::detail::scan_loaded_objects();
+    const auto& all = ftrace::detail::symbols_of(objects[0]);
+    const auto names_of = [&](const ftrace::detail::symbol_table& table,
+                              std::span<const std::uintptr_t> sites) {
+        std::vector<std::string> names;
+        ftrace::detail::for_each_site_symbols(
+            objects[0], sites, table,
+            [&](std::uintptr_t, std::span<const ftrace::detail::symbol_entry> aliases) {
+                for (const auto& alias : aliases) names.emplace_back(alias.linker_name());
+                names.emplace_back();
+            });
+        return names;
+    };
+    const auto& sites = objects[0].sites;
+    for (std::size_t first = 0; first < sites.size(); first += 97) {
+        const auto few =
+            std::span(sites).subspan(first, std::min<std::size_t>(7, sites.size() - first));
+        std::vector<std::uint64_t> starts;
+        for (const auto site : few)
+            for (const std::uint64_t distance : {std::uint64_t{4}, std::uint64_t{0}})
+                starts.push_back(site - distance - objects[0].bias);
+        std::sort(starts.begin(), starts.end());
+        const ftrace::detail::symbol_table table(elf_file("/proc/self/exe"), "", starts);
+        CHECK(table.entries().size() <= all.entries().size() / 2);
+        CHECK(names_of(table, few) == names_of(all, few));
+    }
+    // Symbols there are, though none of those wanted: the dynamic ones are no substitute.
+    const std::uint64_t nowhere = 1;
+    CHECK(ftrace::detail::symbol_table(elf_file("/proc/self/exe"), "", {&nowhere, 1})
+              .entries()
+              .empty());
+}
+
+TEST_CASE("symbols: a few are read without reading all, until somebody asks often", "[sites]") {
+    void* const handle = dlopen("tests/sites/libother.so", RTLD_NOW);
+    REQUIRE(handle != nullptr);
+    const auto objects = ftrace::detail::scan_loaded_objects();
+    const ftrace::loaded_object* other = nullptr;
+    for (const auto& object : objects)
+        if (object.name() == "libother.so") other = &object;
+    REQUIRE(other != nullptr);
+    REQUIRE_FALSE(other->sites.empty());
+    const auto known = [&] {
+        auto& cache = ftrace::detail::symbols_read();
+        return cache.find(other->path, other->build_id, other->header, other->bias) != nullptr;
+    };
+    const auto ask = [&] {
+        std::size_t named = 0;
+        ftrace::detail::symbols_of_few(*other, other->sites, [&](const auto& symbols) {
+            ftrace::detail::for_each_site_symbols(
+                *other, other->sites, symbols,
+                [&](std::uintptr_t, std::span<const ftrace::detail::symbol_entry> aliases) {
+                    named += !aliases.empty();
+                });
+        });
+        return named;
+    };
+    CHECK(ask() == other->sites.size());
+    CHECK_FALSE(known());
+    for (int i = 0; i < 100; ++i) CHECK(ask() == other->sites.size());
+    CHECK(known());
+    CHECK(ask() == other->sites.size());
 }
 
 TEST_CASE("demangle: mangled names only", "[sites]") {

@@ -118,25 +118,19 @@ public:
         return i < record.first + record.count && sites_[i].address == site ? i : no_site;
     }
 
-    /// Reads the names of the objects that `sites` are in, and what they tell: whether a function
-    /// is the library's own, and how wide the vector registers are that it may receive arguments
-    /// in. A function without a name may be anything.
+    /// Reads the names of `sites` and what they tell: whether a function is the library's own, and
+    /// how wide the vector registers are that it may receive arguments in. A function without a
+    /// name may be anything.
     FTRACE_NOTRACE void read_names(const std::vector<site_index>& sites) {
-        std::vector<bool> wanted(objects_.size(), false);
+        std::vector<std::vector<std::uintptr_t>> wanted(objects_.size());
         for (const site_index i : sites)
-            if (sites_[i].width == site_record::unknown_width) wanted[sites_[i].object] = true;
-        const arch::vector_width widest = arch::widest_vector_register();
+            if (sites_[i].width == site_record::unknown_width)
+                wanted[sites_[i].object].push_back(sites_[i].address);
         for (std::size_t o = 0; o < objects_.size(); ++o) {
-            if (!wanted[o] || objects_[o].gone) continue;
-            const object_record& record = objects_[o];
-            site_index next = record.first;
-            for_each_site_symbols(
-                record.object, all_sites(record), symbols_of(record.object),
-                [&](std::uintptr_t, std::span<const symbol_entry> names) FTRACE_NOTRACE {
-                    site_record& site = sites_[next++];
-                    site.library_own = !names.empty() && is_library_own(names[0].linker_name());
-                    site.width = width_of(names, widest);
-                });
+            if (wanted[o].empty() || objects_[o].gone) continue;
+            sort_by_key(wanted[o], [](std::uintptr_t site) FTRACE_NOTRACE { return site; });
+            drop_repeated(wanted[o]);
+            read_names(objects_[o], wanted[o]);
         }
     }
 
@@ -146,6 +140,20 @@ public:
     }
 
 private:
+    FTRACE_NOTRACE void read_names(const object_record& record,
+                                   const std::vector<std::uintptr_t>& addresses) {
+        const arch::vector_width widest = arch::widest_vector_register();
+        const auto read = [&](std::uintptr_t address,
+                              std::span<const symbol_entry> names) FTRACE_NOTRACE {
+            site_record& site = sites_[find_in(record, address)];
+            site.library_own = !names.empty() && is_library_own(names[0].linker_name());
+            site.width = width_of(names, widest);
+        };
+        symbols_of_few(record.object, addresses, [&](const symbol_table& symbols) FTRACE_NOTRACE {
+            for_each_site_symbols(record.object, addresses, symbols, read);
+        });
+    }
+
     /// As a width_index: the narrowest that one of a function's names proves to be enough.
     [[nodiscard]] FTRACE_NOTRACE static std::uint8_t width_of(std::span<const symbol_entry> names,
                                                               arch::vector_width widest) {
@@ -229,15 +237,6 @@ private:
                 end = middle;
         }
         return begin;
-    }
-
-    [[nodiscard]] FTRACE_NOTRACE std::vector<std::uintptr_t> all_sites(
-        const object_record& record) const {
-        std::vector<std::uintptr_t> addresses;
-        addresses.reserve(record.count);
-        for (site_index i = 0; i < record.count; ++i)
-            addresses.push_back(sites_[record.first + i].address);
-        return addresses;
     }
 
     std::vector<site_record> sites_;

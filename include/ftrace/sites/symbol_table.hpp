@@ -95,14 +95,13 @@ public:
     FTRACE_NOTRACE ~symbol_table() = default;
 
     /// Reads .symtab; if the file was stripped of it, that of its debug file; if there is none,
-    /// .dynsym. `path` is where `file` lies, to look beside it.
-    FTRACE_NOTRACE symbol_table(elf_file file, std::string_view path) : file_(std::move(file)) {
-        if (!file_.valid() || read(file_, SHT_SYMTAB)) return;
-        elf_file debug = open_debug_file(file_, path, "/usr/lib/debug");
-        if (debug.valid() && read(debug, SHT_SYMTAB))
-            file_ = std::move(debug);
-        else
-            read(file_, SHT_DYNSYM);
+    /// .dynsym. `path` is where `file` lies, to look beside it. `wanted`, sorted, limits the table to
+    /// symbols of these addresses, in a fraction of the time; empty: all.
+    FTRACE_NOTRACE symbol_table(elf_file file, std::string_view path,
+                                std::span<const std::uint64_t> wanted = {})
+        : file_(std::move(file)), wanted_(wanted) {
+        choose(path);
+        wanted_ = {};
     }
 
     /// Sorted by address; the best name of an address comes first.
@@ -151,6 +150,29 @@ public:
     }
 
 private:
+    FTRACE_NOTRACE void choose(std::string_view path) {
+        if (!file_.valid() || read(file_, SHT_SYMTAB)) return;
+        elf_file debug = open_debug_file(file_, path, "/usr/lib/debug");
+        if (debug.valid() && read(debug, SHT_SYMTAB))
+            file_ = std::move(debug);
+        else
+            read(file_, SHT_DYNSYM);
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE bool is_wanted(std::uint64_t address) const noexcept {
+        if (wanted_.empty()) return true;
+        if (address < wanted_.front() || address > wanted_.back()) return false;
+        std::size_t low = 0, high = wanted_.size();
+        while (low < high) {
+            const std::size_t middle = low + (high - low) / 2;
+            if (wanted_[middle] < address)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return wanted_[low] == address;
+    }
+
     [[nodiscard]] FTRACE_NOTRACE std::size_t first_at(std::size_t i) const noexcept {
         while (i > 0 && entries_[i - 1].address == entries_[i].address) --i;
         return i;
@@ -169,6 +191,7 @@ private:
         return rank;
     }
 
+    /// False: the file has no function symbols of that kind, wanted or not.
     FTRACE_NOTRACE bool read(const elf_file& file, std::uint32_t type) {
         const std::size_t index = file.find_type(type);
         if (index == file.section_count()) return false;
@@ -176,13 +199,14 @@ private:
         if (header.sh_link >= file.section_count()) return false;
         const byte_view symbols = file.contents(header);
         const byte_view names = file.contents(file.section(header.sh_link));
-        std::string executable(file.section_count(),
-                               '\0');  // <vector>'s bool costs more to compile
+        // Not <vector>'s bool, which costs more to compile.
+        std::string executable(file.section_count(), '\0');
         for (std::size_t i = 0; i < executable.size(); ++i)
             executable[i] = (file.section(i).sh_flags & SHF_EXECINSTR) != 0 ? 1 : 0;
         const std::size_t count = symbols.size() / sizeof(ElfW(Sym));
         std::vector<symbol_entry> found;
-        found.reserve(count / 2);
+        if (wanted_.empty()) found.reserve(count / 2);
+        bool any = false;
         for (std::size_t i = 0; i < count; ++i) {
             ElfW(Sym) symbol;
             std::memcpy(&symbol, symbols.data() + i * sizeof symbol, sizeof symbol);
@@ -195,6 +219,8 @@ private:
                      ? symbol.st_shndx >= executable.size() || executable[symbol.st_shndx] == 0
                      : symbol.st_shndx != SHN_XINDEX || kind == STT_NOTYPE))
                 continue;
+            any = true;
+            if (!is_wanted(symbol.st_value)) continue;
             std::string_view name = string_at(names, symbol.st_name);
             name = name.substr(0, name.find('@', 1));  // the symbol's version
             if (name.empty() || name[0] == '$' || name.starts_with(".L")) continue;
@@ -203,7 +229,7 @@ private:
         sort_by_key(found, [](const symbol_entry& e) FTRACE_NOTRACE { return e.address; });
         order_aliases(found);
         entries_ = std::move(found);
-        return !entries_.empty();
+        return wanted_.empty() ? !entries_.empty() : any;
     }
 
     /// Sorts the few symbols of one address by rank, then by name.
@@ -222,6 +248,7 @@ private:
 
     elf_file file_;
     std::vector<symbol_entry> entries_;
+    std::span<const std::uint64_t> wanted_{};  ///< while it is read
 };
 
 }  // namespace ftrace::inline v0::detail

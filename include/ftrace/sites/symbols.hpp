@@ -57,6 +57,7 @@ struct symbol_cache {
 
     recursive_lock lock;  // taken before the loader's lock, never within it
     object* objects = nullptr;
+    unsigned partial_reads = 0;  // see symbols_of_few()
 
     /// The last one read.
     [[nodiscard]] FTRACE_NOTRACE const object* find(std::string_view path, byte_view build_id,
@@ -117,6 +118,44 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
     });
     static const symbol_table* const none = new symbol_table;
     return table != nullptr ? *table : *none;
+}
+
+/// A question about this many sites, and no more, is answered without a table of all symbols.
+inline constexpr std::size_t few_sites = 64;
+
+/// The symbols of a few sites of an object that `sites`, sorted, lists: `visitor(const
+/// symbol_table&)` gets a table that has these at least. One pass over the object's symbols, where
+/// reading all of them would take ten times as long; who asks often gets the whole table.
+/// Thread-safe.
+template <typename Visitor>
+FTRACE_NOTRACE void symbols_of_few(const loaded_object& object,
+                                   std::span<const std::uintptr_t> sites, Visitor&& visitor) {
+    constexpr unsigned most_partial_reads = 64;
+    symbol_cache& cache = symbols_read();
+    symbol_table few;
+    {
+        const lock_guard guard(cache.lock);
+        const symbol_cache::object* const known =
+            cache.find(object.path, object.build_id, object.header, object.bias);
+        if (known != nullptr || sites.size() > few_sites ||
+            cache.partial_reads == most_partial_reads)
+            return visitor(symbols_of(object));
+        ++cache.partial_reads;
+        std::vector<std::uint64_t> starts;
+        for (const std::uintptr_t site : sites)
+            for (const std::size_t distance : {arch::farthest_site, std::size_t{0}})
+                starts.push_back(site - distance - object.bias);
+        sort_by_key(starts, [](std::uint64_t start) FTRACE_NOTRACE { return start; });
+        for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
+            if (reinterpret_cast<std::uintptr_t>(image.segments) != object.header ||
+                image.bias != object.bias)
+                return true;
+            image_file found = image.find_file();
+            few = symbol_table(std::move(found.file), found.path, starts);
+            return false;
+        });
+    }
+    visitor(few);
 }
 
 /// "libz.so.1+0x1234": the name of what has none. The number is an address of the file, as
