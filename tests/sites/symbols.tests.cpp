@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <ftrace/sites/demangle.hpp>
+#include <ftrace/sites/exported_function.hpp>
 #include <ftrace/sites/match.hpp>
 #include <ftrace/sites/symbols.hpp>
 #include <string>
@@ -58,6 +59,32 @@ TEST_CASE("symbols: from an address to a function and back", "[sites]") {
           "label_without_size");
     CHECK(subject::local(1) + subject::thing().value == 6);
     CHECK(ftrace::address_of_symbol("no_such_function") == 0);
+}
+
+// As a program may have them; the dynamic linker does not see them.
+static __attribute__((used)) void* own_dlerror() __asm__("dlerror");
+static void* own_dlerror() { return nullptr; }
+extern "C" __attribute__((visibility("hidden"), used)) void hidden_from_the_linker() {}
+
+TEST_CASE("symbols: an exported function is what the dynamic linker would find", "[sites]") {
+    using ftrace::detail::exported_function;
+    const auto found_by_linker = [](const char* name) {
+        return address_of(dlsym(RTLD_DEFAULT, name));
+    };
+    for (const char* name : {"dlopen", "dlsym", "dlerror", "qsort", "pthread_create", "getpid"}) {
+        CAPTURE(name);
+        CHECK(exported_function(name) != 0);
+        CHECK(exported_function(name) == found_by_linker(name));
+    }
+    CHECK(exported_function("dlerror") != reinterpret_cast<std::uintptr_t>(&own_dlerror));
+    CHECK(exported_function("hidden_from_the_linker") == 0);
+    CHECK(exported_function("no_such_function") == 0);
+    CHECK(exported_function("environ") == 0);  // no function
+    CHECK(exported_function("") == 0);
+    void* const handle = dlopen("tests/sites/libplain.so", RTLD_NOW);
+    REQUIRE(handle != nullptr);
+    CHECK(exported_function("plain_parse") == symbol(handle, "plain_parse"));
+    CHECK(ftrace::address_of_symbol("hidden_from_the_linker") != 0);
 }
 
 TEST_CASE("symbols: of two names for a constructor the complete object's is shown", "[sites]") {

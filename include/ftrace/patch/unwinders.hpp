@@ -5,7 +5,7 @@
 
 #include <ftrace/arch/unwind_section.hpp>
 #include <ftrace/core/config.hpp>
-#include <ftrace/sites/symbols.hpp>
+#include <ftrace/sites/exported_function.hpp>
 
 // libgcc's takes an .eh_frame section; LLVM's libunwind has the name too, and takes one FDE.
 extern "C" void __register_frame(void*);
@@ -24,7 +24,7 @@ static __typeof__(::__unw_add_dynamic_fde) weak_add_dynamic_fde
 /// dlopen makes the linker warn about every static program.
 template <class Function>
 FTRACE_NOTRACE Function* linker_function(const char* name) {
-    return reinterpret_cast<Function*>(address_of_symbol(name));
+    return reinterpret_cast<Function*>(exported_function(name));
 }
 
 /// The registration functions of the unwinders in this process, each once.

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/sites/exported_function.hpp>
 #include <ftrace/sites/loaded_image.hpp>
-#include <ftrace/sites/symbols.hpp>
 #include <string>
 
 namespace ftrace::inline v0::detail {
@@ -21,7 +21,7 @@ FTRACE_NOTRACE inline void pin_object(const void* address) {
         return false;
     });
     if (path.empty()) return;
-    const std::uintptr_t open = address_of_symbol("dlopen");
+    const std::uintptr_t open = exported_function("dlopen");
     if (open != 0)
         reinterpret_cast<void* (*)(const char*, int)>(open)(
             path.c_str(), RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);

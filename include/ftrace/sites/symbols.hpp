@@ -221,8 +221,8 @@ FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
     return found;
 }
 
-/// The address of a function by its linker name, in the first loaded object that has it; 0 if none
-/// does. Reads the symbols of all objects up to that one.
+/// The address of a function by its linker name, in the first loaded object that has it, local
+/// functions too; 0 if none does. Reads the symbols of all objects up to that one.
 [[nodiscard]] FTRACE_NOTRACE inline std::uintptr_t address_of_symbol(std::string_view linker_name) {
     using namespace detail;
     symbol_cache& cache = symbols_read();
