@@ -42,7 +42,9 @@ struct edit_batch {
 
 /// One thread that evacuation.hpp asks where it is.
 struct thread_question {
-    pid_t thread;
+    FTRACE_NOTRACE thread_question() noexcept = default;
+
+    pid_t thread = 0;
     bool asked = false;
     bool waited_for = false;
     bool by_kill = false;        ///< by tgkill(), which carries no mark of ours

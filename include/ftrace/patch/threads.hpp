@@ -92,6 +92,13 @@ private:
 
 /// A thread as /proc/PID/stat describes it (man proc).
 struct thread_status {
+    FTRACE_NOTRACE thread_status() = default;
+    FTRACE_NOTRACE thread_status(const thread_status&) = default;
+    FTRACE_NOTRACE thread_status(thread_status&&) noexcept = default;
+    FTRACE_NOTRACE thread_status& operator=(const thread_status&) = default;
+    FTRACE_NOTRACE thread_status& operator=(thread_status&&) noexcept = default;
+    FTRACE_NOTRACE ~thread_status() = default;
+
     char state = '?';  ///< R: runs, or waits for a CPU; S, D: sleeps; T, t: stopped; Z, X: ended
     bool kernel_worker = false;  ///< one of the kernel's (io_uring, vhost), which runs no user code
     bool trap_pending = false;

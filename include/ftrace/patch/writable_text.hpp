@@ -28,9 +28,9 @@ struct page_run {
 
 /// One mapping of the process: pages with the same protection.
 struct mapping {
-    std::uintptr_t begin = 0;
-    std::uintptr_t end = 0;
-    int protection = PROT_NONE;
+    std::uintptr_t begin;
+    std::uintptr_t end;
+    int protection;
 };
 
 /// What is mapped where. Asks the kernel for one mapping at a time where it can answer that (Linux
@@ -47,7 +47,7 @@ public:
     /// The mapping that holds `address`. One that the system does not tell of is taken for what
     /// text is, up to `limit`.
     [[nodiscard]] FTRACE_NOTRACE mapping at(std::uintptr_t address, std::uintptr_t limit) {
-        if (mapping found; lines_.empty() && query(address, found)) return found;
+        if (mapping found{}; lines_.empty() && query(address, found)) return found;
         if (lines_.empty()) read();
         for (const mapping& line : lines_)
             if (line.begin <= address && address < line.end) return line;
@@ -89,7 +89,7 @@ private:
         // "55d0c8a00000-55d0c8a21000 r-xp ..."
         for (const char* line = text.c_str(); *line != '\0';) {
             char* end = nullptr;
-            mapping found;
+            mapping found{};
             found.begin = std::strtoull(line, &end, 16);
             if (*end != '-') return;
             found.end = std::strtoull(end + 1, &end, 16);
