@@ -147,6 +147,40 @@ TEST_CASE("traps: without a handler of the program a trap ends it, as ever", "[p
     CHECK(WTERMSIG(patched) == SIGTRAP);
 }
 
+TEST_CASE("traps: a program that ignores them is not ended by one that somebody sends", "[patch]") {
+    // An int3 cannot be ignored, with the library or without.
+    for (const bool patched : {false, true}) {
+        CAPTURE(patched);
+        const auto in_program = [patched](void (*trap)()) {
+            return status_of_child([patched, trap] {
+                ::signal(SIGTRAP, SIG_IGN);
+                ops<count> op;
+                if (patched && (!op.set_filter("program::work") || !register_ftrace_function(op)))
+                    ::_exit(1);
+                trap();
+                calls = 0;
+                if (program::work() != 4) ::_exit(2);
+            });
+        };
+        CHECK(in_program([] { ::raise(SIGTRAP); }) == 0);
+        CHECK(in_program([] { ::kill(::getpid(), SIGTRAP); }) == 0);
+        const int breakpoint = in_program([] { program::breakpoint(); });
+        CHECK(WIFSIGNALED(breakpoint));
+        CHECK(WTERMSIG(breakpoint) == SIGTRAP);
+    }
+}
+
+TEST_CASE("traps: one that somebody sends ends a program without a handler", "[patch]") {
+    const int status = status_of_child([] {
+        ::signal(SIGTRAP, SIG_DFL);
+        ops<count> op;
+        if (!op.set_filter("program::work") || !register_ftrace_function(op)) ::_exit(1);
+        ::raise(SIGTRAP);
+    });
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGTRAP);
+}
+
 TEST_CASE("traps: the program's own reach it also while text changes in other threads", "[patch]") {
     handle_traps(on_trap);
     ops<count> op;
