@@ -106,7 +106,8 @@ TEST_CASE("os: a change of protection that is refused says where, and why", "[co
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == errc::permission_denied);
     CHECK(refused.error().address == 0x1000);
-    CHECK_THAT(refused.error().message, ContainsSubstring("0x1000-0x3000 writable (Cannot allocate"));
+    CHECK_THAT(refused.error().message,
+               ContainsSubstring("0x1000-0x3000 writable (Cannot allocate"));
     CHECK_THAT(refused.error().message, ContainsSubstring("The program goes on untraced"));
 
     const auto executable = detail::change_protection(0x1000, 0x2000, PROT_READ | PROT_EXEC);

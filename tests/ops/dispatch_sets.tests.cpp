@@ -104,8 +104,9 @@ TEST_CASE("dispatch sets: a combination that comes back finds its list again", "
     }
 }
 
-TEST_CASE("dispatch sets: one ops has its own stubs and slot, a second of its type a slot of the set's",
-          "[ops]") {
+TEST_CASE(
+    "dispatch sets: one ops has its own stubs and slot, a second of its type a slot of the set's",
+    "[ops]") {
     static args first, second;
     fixture now(first, second);
     const dispatch_set& one = now.sets[now.of({&first})];
@@ -162,8 +163,9 @@ TEST_CASE("dispatch sets: a list saves what its most demanding member needs", "[
     CHECK(alone.stubs == &list_stubs(SAVE_REGS));
 }
 
-TEST_CASE("dispatch sets: members of a compile-time registry need no list, if they stand in its order",
-          "[ops]") {
+TEST_CASE(
+    "dispatch sets: members of a compile-time registry need no list, if they stand in its order",
+    "[ops]") {
     static registry<args, full> both;
     static args stranger;
     auto& first = both.get<0>();

@@ -62,7 +62,8 @@ struct scene {
                stack[1] == site + 5;
     }
     [[nodiscard]] bool stack_untouched() const {
-        return context.uc_mcontext.gregs[REG_RSP] == reinterpret_cast<greg_t>(&stack[2]) && stack[1] == 2;
+        return context.uc_mcontext.gregs[REG_RSP] == reinterpret_cast<greg_t>(&stack[2]) &&
+               stack[1] == 2;
     }
 };
 
@@ -76,7 +77,8 @@ TEST_CASE("trap handler: a thread in our int3 makes the call that will stand the
     CHECK(now.called_from(now.at(0)));
 }
 
-TEST_CASE("trap handler: at a longer nop it passes all of it, this once without the call", "[patch]") {
+TEST_CASE("trap handler: at a longer nop it passes all of it, this once without the call",
+          "[patch]") {
     scene now;
     now.begin();
     CHECK(now.answer(now.at(33)) == trap_meaning::emulated);

@@ -40,7 +40,8 @@ struct thread {
     /// All but rip and rsp.
     bool other_registers_untouched() const {
         for (int i = 0; i < NGREG; ++i)
-            if (i != REG_RIP && i != REG_RSP && context.uc_mcontext.gregs[i] != 0x1111) return false;
+            if (i != REG_RIP && i != REG_RSP && context.uc_mcontext.gregs[i] != 0x1111)
+                return false;
         return true;
     }
 };
