@@ -102,7 +102,8 @@ FTRACE_NOTRACE inline error no_match(const registry_state& registry, const name_
     for (const object_record& record : registry.sites.objects())
         if (!record.gone) objects.push_back(record.object);
     std::string text = "no traceable function matches '" + pattern.text() + "'";
-    if (const std::string copy = first_clone(objects, pattern); !copy.empty())
+    if (const std::string copy = first_clone({objects.data(), objects.size()}, pattern);
+        !copy.empty())
         return {errc::no_match, text +
                                     " but a copy that the compiler made of it with other "
                                     "parameters, '" +
@@ -111,7 +112,7 @@ FTRACE_NOTRACE inline error no_match(const registry_state& registry, const name_
                                     "to trace it without typed arguments; or mark the function "
                                     "noipa (clang: noinline, optnone) to have no copies"};
     const char* separator = "; nearest: ";
-    for (const std::string& name : nearest_names(pattern, objects, 3)) {
+    for (const std::string& name : nearest_names(pattern, {objects.data(), objects.size()}, 3)) {
         text += separator + name;
         separator = ", ";
     }

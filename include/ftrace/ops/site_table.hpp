@@ -122,15 +122,17 @@ public:
     /// how wide the vector registers are that it may receive arguments in. A function without a
     /// name may be anything.
     FTRACE_NOTRACE void read_names(const std::vector<site_index>& sites) {
-        std::vector<std::vector<std::uintptr_t>> wanted(objects_.size());
-        for (const site_index i : sites)
-            if (sites_[i].width == site_record::unknown_width)
-                wanted[sites_[i].object].push_back(sites_[i].address);
-        for (std::size_t o = 0; o < objects_.size(); ++o) {
-            if (wanted[o].empty() || objects_[o].gone) continue;
-            sort_by_key(wanted[o], [](std::uintptr_t site) FTRACE_NOTRACE { return site; });
-            drop_repeated(wanted[o]);
-            read_names(objects_[o], wanted[o]);
+        std::vector<std::uintptr_t> addresses;
+        for (std::size_t i = 0; i < sites.size();) {
+            const object_record& record = object_of(sites[i]);  // of a run of sites
+            addresses.clear();
+            for (; i < sites.size() && &object_of(sites[i]) == &record; ++i)
+                if (sites_[sites[i]].width == site_record::unknown_width)
+                    addresses.push_back(sites_[sites[i]].address);
+            if (addresses.empty() || record.gone) continue;
+            sort_by_key(addresses, [](std::uintptr_t site) FTRACE_NOTRACE { return site; });
+            drop_repeated(addresses);
+            read_names(record, {addresses.data(), addresses.size()});
         }
     }
 
@@ -141,7 +143,7 @@ public:
 
 private:
     FTRACE_NOTRACE void read_names(const object_record& record,
-                                   const std::vector<std::uintptr_t>& addresses) {
+                                   std::span<const std::uintptr_t> addresses) {
         const arch::vector_width widest = arch::widest_vector_register();
         const auto read = [&](std::uintptr_t address,
                               std::span<const symbol_entry> names) FTRACE_NOTRACE {

@@ -146,7 +146,7 @@ private:
         function.reason = reason;
     }
 
-    FTRACE_NOTRACE void add_sites(std::span<const std::uintptr_t> sites, trace_reason reason) {
+    FTRACE_NOTRACE void add_sites(const std::vector<std::uintptr_t>& sites, trace_reason reason) {
         const bool usable = reason == trace_reason::traceable;
         const auto visit = [&](std::uintptr_t site,
                                std::span<const symbol_entry> aliases) FTRACE_NOTRACE {
@@ -159,7 +159,7 @@ private:
                 listed_[static_cast<std::size_t>(&alias - symbols_.entries().data())] = 1;
             add(aliases[0].linker_name(), usable ? site : 0, reason);
         };
-        for_each_site_symbols(object_, sites, symbols_, visit);
+        for_each_site_symbols(object_, {sites.data(), sites.size()}, symbols_, visit);
     }
 
     /// The functions no site was found for.
@@ -199,7 +199,7 @@ private:
 /// what is registered does not show. Thread-safe.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<available_function> available_filter_functions() {
     const std::vector<loaded_object> objects = detail::scan_loaded_objects();
-    return available_filter_functions(objects);
+    return available_filter_functions({objects.data(), objects.size()});
 }
 
 }  // namespace ftrace::inline v0

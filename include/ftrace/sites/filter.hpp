@@ -21,17 +21,14 @@ namespace detail {
 inline constexpr std::string_view words_of_demanglers =
     "operator new delete co_await void wchar_t bool char signed unsigned short int long __int128 "
     "float double __float128 _Float16 _Float32x _Float64x _Float128x half std::bfloat16_t "
-    "decimal32 "
-    "decimal64 decimal128 char8_t char16_t char32_t auto decltype nullptr_t _BitInt _Complex "
-    "_Imaginary __vector restrict const volatile noexcept throw typename template class enum union "
-    "struct requires concept std allocator basic_string string istream ostream iostream "
+    "decimal32 decimal64 decimal128 char8_t char16_t char32_t auto decltype nullptr_t _BitInt "
+    "_Complex _Imaginary __vector restrict const volatile noexcept throw typename template class "
+    "enum union struct requires concept std allocator basic_string string istream ostream iostream "
     "basic_istream basic_ostream basic_iostream char_traits anonymous namespace lambda unnamed "
     "type block literal default arg parm this true false sizeof alignof typeid dynamic_cast "
-    "static_cast const_cast reinterpret_cast clone initializer for thunk virtual non guard "
-    "fp variable reference temporary transaction safe pack expansion global constructors "
-    "destructors "
-    "keyed to vtable typeinfo name construction ull "
-    "substitution "
+    "static_cast const_cast reinterpret_cast clone initializer for thunk virtual non guard fp "
+    "variable reference temporary transaction safe pack expansion global constructors destructors "
+    "keyed to vtable typeinfo name construction ull substitution "
     // Abbreviations of type_spelling.hpp.
     "wstring u8string u16string u32string wstring_view u8string_view u16string_view u32string_view "
     "wistream wostream wiostream ";

@@ -7,7 +7,6 @@
 #include <ftrace/core/config.hpp>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -51,11 +50,10 @@ public:
             if (c == '(' || c == '<') ++lists;
             if ((c == ')' || c == '>') && lists > 0) --lists;
             if (c == '*' && !is_star_of_name(pattern, i, lists)) {
-                if (tokens_.empty() || tokens_.back().kind != token::any_run)
-                    tokens_.push_back({token::any_run, 0});
+                if (size() == 0 || at(size() - 1).kind != token::any_run) add(token::any_run, 0);
                 literal_ = false;
             } else if (c == '?') {
-                tokens_.push_back({token::any_one, 0});
+                add(token::any_one, 0);
                 literal_ = false;
             } else if (const std::size_t end = c == '[' ? end_of_class(pattern, i) : 0; end != 0) {
                 add_class(pattern.substr(i + 1, end - i - 1));
@@ -63,7 +61,7 @@ public:
                 literal_ = false;
             } else {
                 if (c == '\\' && i + 1 < pattern.size()) ++i;
-                tokens_.push_back({token::letter, static_cast<unsigned char>(pattern[i])});
+                add(token::letter, static_cast<unsigned char>(pattern[i]));
             }
         }
     }
@@ -72,39 +70,39 @@ public:
     [[nodiscard]] FTRACE_NOTRACE bool is_literal() const noexcept { return literal_; }
     /// Whether it is `*` alone.
     [[nodiscard]] FTRACE_NOTRACE bool matches_everything() const noexcept {
-        return tokens_.size() == 1 && tokens_[0].kind == token::any_run;
+        return size() == 1 && at(0).kind == token::any_run;
     }
 
     [[nodiscard]] FTRACE_NOTRACE bool matches(std::string_view text) const noexcept {
         // On a mismatch, go back to the last `*` and let it take one character more.
         constexpr std::size_t none = ~std::size_t{0};
-        std::size_t at = 0, i = 0, star = none, taken = 0;
+        std::size_t next = 0, i = 0, star = none, taken = 0;
         while (i < text.size()) {
-            if (at < tokens_.size() && tokens_[at].kind == token::any_run) {
-                star = at++;
+            if (next < size() && at(next).kind == token::any_run) {
+                star = next++;
                 taken = i;
-            } else if (at < tokens_.size() && accepts(tokens_[at], text[i])) {
-                ++at;
+            } else if (next < size() && accepts(at(next), text[i])) {
+                ++next;
                 ++i;
             } else if (star != none) {
-                at = star + 1;
+                next = star + 1;
                 i = ++taken;
             } else {
                 return false;
             }
         }
-        while (at < tokens_.size() && tokens_[at].kind == token::any_run) ++at;
-        return at == tokens_.size();
+        while (next < size() && at(next).kind == token::any_run) ++next;
+        return next == size();
     }
 
     /// The longest part of an identifier that every match contains.
     [[nodiscard]] FTRACE_NOTRACE std::string longest_word() const {
         std::string longest, word;
-        for (std::size_t i = 0; i <= tokens_.size(); ++i) {
-            const bool letter = i < tokens_.size() && tokens_[i].kind == token::letter &&
-                                is_identifier_char(static_cast<char>(tokens_[i].value));
+        for (std::size_t i = 0; i <= size(); ++i) {
+            const bool letter = i < size() && at(i).kind == token::letter &&
+                                is_identifier_char(static_cast<char>(at(i).value));
             if (letter) {
-                word += static_cast<char>(tokens_[i].value);
+                word += static_cast<char>(at(i).value);
                 continue;
             }
             // A word that begins with digits may begin within a number of the name.
@@ -120,6 +118,15 @@ private:
         enum kind_type : unsigned char { letter, any_one, any_run, one_of } kind;
         unsigned char value;  // the letter, or the index of the class
     };
+    FTRACE_NOTRACE void add(token::kind_type kind, unsigned char value) {
+        tokens_ += static_cast<char>(kind);
+        tokens_ += static_cast<char>(value);
+    }
+    [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return tokens_.size() / 2; }
+    [[nodiscard]] FTRACE_NOTRACE token at(std::size_t i) const noexcept {
+        return {static_cast<token::kind_type>(tokens_[2 * i]),
+                static_cast<unsigned char>(tokens_[2 * i + 1])};
+    }
     struct char_class {
         std::uint64_t bits[4];
         FTRACE_NOTRACE void add(unsigned char c) noexcept {
@@ -171,7 +178,7 @@ private:
             for (std::uint64_t& bits : set.bits) bits = ~bits;
         const std::size_t index = classes_.size() / sizeof set;
         if (index == 256) return;  // more than any name has letters
-        tokens_.push_back({token::one_of, static_cast<unsigned char>(index)});
+        add(token::one_of, static_cast<unsigned char>(index));
         classes_.append(reinterpret_cast<const char*>(&set), sizeof set);
     }
     [[nodiscard]] FTRACE_NOTRACE bool accepts(const token& expected, char c) const noexcept {
@@ -189,7 +196,7 @@ private:
         return false;
     }
 
-    std::vector<token> tokens_;
+    std::string tokens_;   ///< kind and value of each: a vector of them costs more to compile
     std::string classes_;  ///< the bytes of one char_class after the other
     bool literal_ = true;
 };

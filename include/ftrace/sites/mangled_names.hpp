@@ -223,4 +223,21 @@ inline void mangled_walk::closure() noexcept {
     index();
 }
 
+/// Ty, Tn <type>, Tt <declarations> E, Tp <declaration>, Tk <concept>.
+inline void mangled_walk::parameter_declarations() noexcept {
+    for (bool more = true; more && !failed_;) {
+        if (take("Ty") || take("Tp")) continue;
+        if (take("Tn")) {
+            type();
+        } else if (take("Tk")) {
+            name();
+        } else if (take("Tt")) {
+            parameter_declarations();
+            expect("E");
+        } else {
+            more = false;
+        }
+    }
+}
+
 }  // namespace ftrace::inline v0::detail

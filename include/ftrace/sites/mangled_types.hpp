@@ -282,21 +282,4 @@ inline arch::vector_width mangled_walk::template_argument() noexcept {
     return width_of(type());
 }
 
-/// Ty, Tn <type>, Tt <declarations> E, Tp <declaration>, Tk <concept>.
-inline void mangled_walk::parameter_declarations() noexcept {
-    for (bool more = true; more && !failed_;) {
-        if (take("Ty") || take("Tp")) continue;
-        if (take("Tn")) {
-            type();
-        } else if (take("Tk")) {
-            name();
-        } else if (take("Tt")) {
-            parameter_declarations();
-            expect("E");
-        } else {
-            more = false;
-        }
-    }
-}
-
 }  // namespace ftrace::inline v0::detail

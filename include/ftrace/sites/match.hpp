@@ -41,7 +41,8 @@ FTRACE_NOTRACE void match_sites(std::span<const loaded_object> objects, const na
         };
         for (const auto* sites : {&object.sites, &object.wide_sites})
             if (!sites->empty())
-                detail::for_each_site_symbols(object, *sites, detail::symbols_of(object), visit);
+                detail::for_each_site_symbols(object, {sites->data(), sites->size()},
+                                              detail::symbols_of(object), visit);
     }
 }
 
@@ -61,7 +62,9 @@ FTRACE_NOTRACE void for_each_site_name(const loaded_object& object, demangler& d
         visitor(name_forms(demangle, name, object.path, object.is_executable));
     };
     for (const auto* sites : {&object.sites, &object.wide_sites})
-        if (!sites->empty()) for_each_site_symbols(object, *sites, symbols_of(object), visit);
+        if (!sites->empty())
+            for_each_site_symbols(object, {sites->data(), sites->size()}, symbols_of(object),
+                                  visit);
 }
 
 /// The demangled name of a site's function that `pattern` does not match only because it is a copy

@@ -32,8 +32,8 @@ struct loaded_object {
     std::uintptr_t bias = 0;    ///< address in memory = address in the file + bias
     std::uintptr_t header = 0;  ///< where its program headers are in memory: its identity
     bool is_executable = false;
-    std::vector<text_range> text;         ///< its executable segments
-    std::vector<unsigned char> build_id;  ///< empty if it has none
+    std::vector<text_range> text;  ///< its executable segments
+    std::string build_id;          ///< its bytes; empty if it has none
     /// The addresses of the five bytes to patch, sorted, behind endbr64 and behind nops that are in
     /// front of the function.
     std::vector<std::uintptr_t> sites;
@@ -209,8 +209,7 @@ FTRACE_NOTRACE inline void scan_image(const loaded_image& image, loaded_object& 
                 {image.bias + segment.p_vaddr, image.bias + segment.p_vaddr + segment.p_memsz});
     }
     const byte_view id = image.build_id();
-    object.build_id.resize(id.size());
-    if (!id.empty()) std::memcpy(object.build_id.data(), id.data(), id.size());
+    object.build_id.assign(reinterpret_cast<const char*>(id.data()), id.size());
     site_scan(image, object).run();
 }
 

@@ -106,7 +106,7 @@ public:
 
     /// Sorted by address; the best name of an address comes first.
     [[nodiscard]] FTRACE_NOTRACE std::span<const symbol_entry> entries() const noexcept {
-        return entries_;
+        return {entries_.data(), entries_.size()};
     }
 
     /// The index of the first symbol behind `address`.

@@ -60,15 +60,13 @@ struct symbol_cache {
     unsigned partial_reads = 0;  // see symbols_of_few()
 
     /// The last one read.
-    [[nodiscard]] FTRACE_NOTRACE const object* find(std::string_view path, byte_view build_id,
+    [[nodiscard]] FTRACE_NOTRACE const object* find(std::string_view path,
+                                                    std::string_view build_id,
                                                     std::uintptr_t header,
                                                     std::uintptr_t bias) const noexcept {
         for (const object* known = objects; known != nullptr; known = known->next) {
-            if (known->path != path || known->build_id.size() != build_id.size()) continue;
-            if (build_id.empty()
-                    ? known->header == header && known->bias == bias
-                    : std::memcmp(known->build_id.data(), build_id.data(), build_id.size()) == 0)
-                return known;
+            if (known->path != path || known->build_id != build_id) continue;
+            if (!build_id.empty() || (known->header == header && known->bias == bias)) return known;
         }
         return nullptr;
     }
@@ -85,18 +83,18 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
                                                                    const loaded_image& image,
                                                                    bool again = false) {
     const std::string path = image.readable_path();
-    const byte_view id = image.build_id();
+    const byte_view bytes = image.build_id();
+    const std::string_view id(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     const auto header = reinterpret_cast<std::uintptr_t>(image.segments);
     const symbol_cache::object* const known = cache.find(path, id, header, image.bias);
     if (known != nullptr && !(known->unread && again)) return known->table;
     image_file found = image.find_file();
     const bool unread = !found.file.valid() && !image.is_vdso();
     if (known != nullptr && unread) return known->table;
-    cache.objects = new symbol_cache::object{
-        path,         std::string(reinterpret_cast<const char*>(id.data()), id.size()),
-        header,       image.bias,
-        unread,       {std::move(found.file), found.path},
-        cache.objects};
+    cache.objects =
+        new symbol_cache::object{path,         std::string(id), header,
+                                 image.bias,   unread,          {std::move(found.file), found.path},
+                                 cache.objects};
     return cache.objects->table;
 }
 
@@ -151,7 +149,7 @@ FTRACE_NOTRACE void symbols_of_few(const loaded_object& object,
                 image.bias != object.bias)
                 return true;
             image_file found = image.find_file();
-            few = symbol_table(std::move(found.file), found.path, starts);
+            few = symbol_table(std::move(found.file), found.path, {starts.data(), starts.size()});
             return false;
         });
     }
