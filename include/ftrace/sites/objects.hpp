@@ -229,8 +229,8 @@ FTRACE_NOTRACE inline void scan_image(const loaded_image& image, loaded_object& 
 /// Brings `objects` up to date: drops those that are gone (moved to `gone`, if given), and appends
 /// those that are new. Objects already known keep their sites as they were first found, since the
 /// bytes there may have been patched; of one that could not be read the file is looked for anew. An
-/// object that was unloaded and loaded again at the same
-/// place in between counts as known; its text is new: compare load_count::removed.
+/// object that was unloaded and loaded again at the same place in between counts as known; its text
+/// is new: compare load_count::removed.
 FTRACE_NOTRACE inline void refresh_loaded_objects(std::vector<loaded_object>& objects,
                                                   std::vector<loaded_object>* gone = nullptr) {
     std::vector<loaded_object> now;
