@@ -20,17 +20,16 @@ using full = ops<other_callback, SAVE_REGS>;
 using integers = ops<integer_callback, ARGS_INTEGER>;
 
 /// Kept to the end of the process, as the registry keeps them: stubs may look at their lists.
-dispatch_sets& kept_sets(const stub_table* const (&lists)[3]) {
+dispatch_sets& kept_sets() {
     static auto& kept = *new std::vector<dispatch_sets*>;
-    kept.push_back(new dispatch_sets(lists));
+    kept.push_back(new dispatch_sets(own_list_stubs));
     return *kept.back();
 }
+const stub_table* list_stubs_of(save_policy policy) { return own_list_stubs.by_policy[policy]; }
 
 /// As the registry has them; ops are registered in the order of their private_data.
 struct fixture {
-    const stub_table* const lists[3] = {&list_stubs(ARGS), &list_stubs(SAVE_REGS),
-                                        &list_stubs(ARGS_INTEGER)};
-    dispatch_sets& sets = kept_sets(lists);
+    dispatch_sets& sets = kept_sets();
     std::vector<ftrace_ops*> all;
 
     template <class... Ops>
@@ -39,7 +38,7 @@ struct fixture {
     }
     /// The slots of the types' own stubs are the process's.
     ~fixture() {
-        for (const ftrace_ops* const op : all) sets.retire(*op);
+        for (ftrace_ops* const op : all) sets.retire(*op);
     }
     fixture(const fixture&) = delete;
     static void set_order(ftrace_ops& op, std::uintptr_t place) {
@@ -149,18 +148,18 @@ TEST_CASE("dispatch sets: a list saves what its most demanding member needs", "[
         const dispatch_set& set = now.sets[index];
         CAPTURE(&each - cases);
         CHECK(set.policy == each.policy);
-        CHECK(set.stubs == &list_stubs(each.policy));
+        CHECK(set.stubs == list_stubs_of(each.policy));
         CHECK(set.own == nullptr);
         CHECK(set.compiled == nullptr);
         CHECK(entries_of(set) == each.members);
         CHECK(static_cast<const ops_list*>(set.context)->count == each.members.size());
     }
     CHECK(now.sets[now.of({&by_integers, &also_integers})].policy == ARGS_INTEGER);
-    CHECK(now.sets[now.of({&by_integers, &also_integers})].stubs == &list_stubs(ARGS_INTEGER));
+    CHECK(now.sets[now.of({&by_integers, &also_integers})].stubs == list_stubs_of(ARGS_INTEGER));
     // A dynamic ops has no stubs of its own, so it stands in a list even alone.
     const dispatch_set& alone = now.sets[now.of({&dynamic})];
     CHECK(alone.own == nullptr);
-    CHECK(alone.stubs == &list_stubs(SAVE_REGS));
+    CHECK(alone.stubs == list_stubs_of(SAVE_REGS));
 }
 
 TEST_CASE(
