@@ -13,7 +13,8 @@
 #include <vector>
 
 namespace traced {
-__attribute__((noinline)) int step(int n) { return n + 1; }
+volatile int one = 1;  // else a compiler reuses the result of an earlier call
+__attribute__((noinline)) int step(int n) { return n + one; }
 __attribute__((noinline)) int other(int n) { return n + 2; }
 volatile int depth = 0;
 __attribute__((noinline)) void deep(int n) {
@@ -252,4 +253,63 @@ TEST_CASE("tracer: calls of more tracers than a thread has buffers for are count
     }
     CHECK(recorded == 256 * 3);
     CHECK(dropped == 4 * 3);
+}
+
+TEST_CASE("tracer: clear() frees the buffers of threads that have ended", "[trace]") {
+    ftrace::tracer tracer("function", {.arguments = false, .buffer_kb = 4});
+    REQUIRE(tracer.set_filter("traced::step"));
+    REQUIRE(tracer.start());
+    run(1);
+    std::atomic<int> phase = 0;
+    std::thread stays([&] {
+        run(1);
+        phase = 1;
+        while (phase == 1) std::this_thread::yield();
+        run(2);
+    });
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 20; ++i) threads.emplace_back([] { run(3); });
+    for (auto& each : threads) each.join();
+    while (phase == 0) std::this_thread::yield();
+    CHECK(tracer.read().threads.size() == 22);
+    // join() returns a moment before the kernel forgets the thread.
+    for (int tries = 0; tracer.read().threads.size() != 2 && tries < 10'000; ++tries) {
+        tracer.clear();
+        std::this_thread::yield();
+    }
+    CHECK(tracer.read().threads.size() == 2);
+    phase = 2;
+    stays.join();
+    run(1);
+    std::thread([] { run(5); }).join();
+    REQUIRE(tracer.stop());
+    const auto trace = tracer.read();
+    CHECK(trace.threads.size() == 3);
+    CHECK(trace.events.size() == 8);
+}
+
+TEST_CASE("tracer: buffers are cleared while threads come and go, and somebody reads", "[trace]") {
+    ftrace::tracer tracer("function", {.arguments = false, .buffer_kb = 4});
+    REQUIRE(tracer.set_filter("traced::step"));
+    REQUIRE(tracer.start());
+    std::atomic<bool> stop = false;
+    std::thread reader([&] {
+        while (!stop.load(std::memory_order_relaxed))
+            for (const auto& event : tracer.read().events)
+                if (event.ip == 0) stop = true;
+    });
+    std::vector<std::thread> workers;
+    for (int i = 0; i < 2; ++i)
+        workers.emplace_back([&] {
+            while (!stop.load(std::memory_order_relaxed)) std::thread([] { run(10); }).join();
+        });
+    for (int i = 0; i < 200; ++i) {
+        tracer.clear();
+        std::this_thread::yield();
+    }
+    CHECK_FALSE(stop);
+    stop = true;
+    for (auto& each : workers) each.join();
+    reader.join();
+    REQUIRE(tracer.stop());
 }

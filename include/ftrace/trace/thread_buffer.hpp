@@ -6,7 +6,9 @@
 //     tracer_buffers::first_ -> thread_buffer -> thread_buffer -> ...    until the tracer is gone
 //
 // A thread's first event maps its buffer with a raw system call; nothing else on the way of an
-// event allocates, and nothing locks. Buffers stay when their threads end.
+// event allocates, and nothing locks. Buffers stay when their threads end, until what they hold is
+// cleared. A thread costs the tracer a page of its buffer, one or two of the kernel's that map it,
+// and what it records.
 #pragma once
 
 #include <sys/mman.h>
@@ -18,7 +20,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/lock.hpp>
 #include <ftrace/core/os.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/trace/ring_buffer.hpp>
 #include <new>
@@ -41,6 +46,7 @@ struct thread_buffer {
                                             overflow mode) noexcept
         : ring(slots, capacity, mode),
           tid(thread.tid),
+          process(::getpid()),
           generation(thread.generation),
           mapped(bytes),
           deep(reinterpret_cast<open_call*>(slots + capacity)) {
@@ -72,11 +78,14 @@ struct thread_buffer {
 
     ring_buffer ring;
     const pid_t tid;
+    const pid_t process;             ///< that made it: a child of fork() has other numbers
     const std::uint64_t generation;  ///< of the slot; with tid it names the thread
     const std::size_t mapped;        ///< bytes
     thread_buffer* next = nullptr;   ///< of the same tracer
-    int graph_from = -1;  ///< depth of the call of a graph function that is running; -1: none is
-    char comm[16] = {};   ///< the thread's name, not always the newest
+    thread_buffer* next_retired = nullptr;
+    bool retired = false;  ///< its thread is gone, and what it held was cleared
+    int graph_from = -1;   ///< depth of the call of a graph function that is running; -1: none is
+    char comm[16] = {};    ///< the thread's name, not always the newest
     open_call* const deep;
     open_call flat[flat_calls];  ///< zero, as the memory it is made in
 
@@ -148,31 +157,114 @@ public:
         return __atomic_load_n(&lost_, __ATOMIC_RELAXED);
     }
 
+    /// Around every use of first(): clear() frees no buffer that somebody may look at.
+    class reading {
+    public:
+        FTRACE_NOTRACE explicit reading(const tracer_buffers& buffers) noexcept
+            : readers_(buffers.readers_) {
+            // seq_cst, with the load in retire(): either that sees this reader, or this reader
+            // does not see the buffers that were taken off the list before.
+            __atomic_fetch_add(&readers_, 1, __ATOMIC_SEQ_CST);
+        }
+        FTRACE_NOTRACE ~reading() { __atomic_fetch_sub(&readers_, 1, __ATOMIC_RELEASE); }
+        reading(const reading&) = delete;
+        reading& operator=(const reading&) = delete;
+
+    private:
+        std::size_t& readers_;
+    };
+
+    /// Forgets everything, and frees the buffers of threads that are gone; not inside a callback,
+    /// which it would wait for.
     FTRACE_NOTRACE void clear() noexcept {
         __atomic_store_n(&lost_, 0, __ATOMIC_RELAXED);
-        for (thread_buffer* each = first_; each != nullptr; each = each->next) each->ring.clear();
+        thread_buffer* const first = __atomic_load_n(&first_, __ATOMIC_ACQUIRE);
+        for (thread_buffer* each = first; each != nullptr; each = each->next) each->ring.clear();
+        if (first == nullptr) return;
+        const thread_state* const thread = this_thread();
+        if (thread == nullptr || in_section(*thread)) return;
+        retire(unlink_gone());
     }
 
     /// Only while no callback can run.
     FTRACE_NOTRACE void free_all() noexcept {
-        if (first_ == nullptr) return;
-        thread_pool& threads = process()->threads;
+        if (first_ != nullptr) leave_directories(true);
+        unmap(first_, &thread_buffer::next);
+        unmap(retired_, &thread_buffer::next_retired);
+    }
+
+private:
+    FTRACE_NOTRACE static void unmap(thread_buffer*& list,
+                                     thread_buffer* thread_buffer::* next) noexcept {
+        while (list != nullptr) {
+            thread_buffer* const behind = list->*next;
+            ::munmap(list, list->mapped);
+            list = behind;
+        }
+    }
+
+    /// Takes buffers of threads that are gone off the list, and makes one of their own of them.
+    /// Those of a process that forked this one stay: its threads' numbers say nothing here.
+    [[nodiscard]] FTRACE_NOTRACE thread_buffer* unlink_gone() noexcept {
+        thread_buffer* found = nullptr;
+        const pid_t process = ::getpid();
+        thread_buffer** link = &first_;
+        for (thread_buffer* each = __atomic_load_n(link, __ATOMIC_ACQUIRE); each != nullptr;) {
+            thread_buffer* const next = each->next;
+            thread_buffer* expected = each;
+            // It fails if a new buffer came in front of the first one: that goes next time.
+            if (each->process == process && !thread_pool::alive(each->tid) &&
+                __atomic_compare_exchange_n(link, &expected, next, false, __ATOMIC_SEQ_CST,
+                                            __ATOMIC_RELAXED)) {
+                each->retired = true;
+                each->next_retired = found;
+                found = each;
+            } else {
+                link = &each->next;
+            }
+            each = next;
+        }
+        return found;
+    }
+
+    /// Unmaps buffers that are off the list, now or when nobody reads any more.
+    FTRACE_NOTRACE void retire(thread_buffer* list) noexcept {
+        if (list != nullptr) {
+            leave_directories(false);
+            // A callback on a thread that has the slot of one that is gone may look at its buffer.
+            process_state& shared = *detail::process();
+            const lock_guard guard(shared.lock);
+            synchronize_callbacks(shared);
+        }
+        while (list != nullptr) {
+            thread_buffer* const next = list->next_retired;
+            list->next_retired = retired_;
+            retired_ = list;
+            list = next;
+        }
+        if (__atomic_load_n(&readers_, __ATOMIC_SEQ_CST) == 0)
+            unmap(retired_, &thread_buffer::next_retired);
+    }
+
+    /// Takes the retired buffers, or all, out of the directories of the threads.
+    FTRACE_NOTRACE void leave_directories(bool all) noexcept {
+        thread_pool& threads = detail::process()->threads;
         for (std::size_t i = 0; i < threads.used(); ++i) {
             auto* const directory = static_cast<buffer_directory*>(
                 __atomic_load_n(&threads[i].trace, __ATOMIC_ACQUIRE));
             if (directory == nullptr) continue;
-            for (auto& each : directory->entries)
-                if (__atomic_load_n(&each.owner, __ATOMIC_RELAXED) == self())
-                    __atomic_store_n(&each.owner, buffer_directory::freed, __ATOMIC_RELEASE);
-        }
-        while (first_ != nullptr) {
-            thread_buffer* const next = first_->next;
-            ::munmap(first_, first_->mapped);
-            first_ = next;
+            for (auto& each : directory->entries) {
+                std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_ACQUIRE);
+                if (owner == buffer_directory::unused) break;
+                if (owner != self()) continue;
+                // If a new thread puts its own buffer here meanwhile, it makes another one later.
+                if (all || __atomic_load_n(&each.buffer, __ATOMIC_RELAXED)->retired)
+                    __atomic_compare_exchange_n(&each.owner, &owner, buffer_directory::freed, false,
+                                                __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+            }
         }
     }
 
-private:
     FTRACE_NO_INSTRUMENTATION thread_buffer* find_or_open() noexcept {
         thread_state* const thread = this_thread();
         if (thread == nullptr) return nullptr;
@@ -206,7 +298,7 @@ private:
         auto* const slots =
             reinterpret_cast<event_slot*>(static_cast<std::byte*>(memory) + sizeof(thread_buffer));
         auto* const made = ::new (memory) thread_buffer(thread, bytes, slots, capacity_, mode_);
-        entry->buffer = made;
+        __atomic_store_n(&entry->buffer, made, __ATOMIC_RELAXED);
         __atomic_store_n(&entry->owner, self(), __ATOMIC_RELEASE);
         made->next = __atomic_load_n(&first_, __ATOMIC_RELAXED);
         // release: pairs with the acquire in first(); who sees the buffer sees it made.
@@ -245,6 +337,8 @@ private:
     }
 
     thread_buffer* first_ = nullptr;
+    thread_buffer* retired_ = nullptr;  // off the list, but somebody may read them
+    mutable std::size_t readers_ = 0;
     std::uint64_t lost_ = 0;
     std::size_t capacity_ = 64;
     overflow mode_ = overflow::overwrite;

@@ -184,6 +184,7 @@ public:
         out.tracer = name_;
         const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
         out.cpus = cpus > 0 ? static_cast<unsigned>(cpus) : 1;
+        const detail::tracer_buffers::reading reading(recorder_.buffers);
         if (recorder_.buffers.first() == nullptr)
             out.dropped = recorder_.buffers.lost_events();
         else
@@ -205,7 +206,8 @@ public:
         return {recorder_.buffers.lost_events(), is_graph() ? unhooked_.count() : 0};
     }
 
-    /// Forgets everything recorded so far.
+    /// Forgets everything recorded so far, and frees the buffers of threads that have ended. Until
+    /// then each keeps its own: a page, and what it recorded.
     FTRACE_NOTRACE void clear() {
         recorder_.buffers.clear();
         unhooked_.clear();
