@@ -1,6 +1,6 @@
 // What a tracer keeps for each thread it saw, and how a callback finds it.
 //
-//     thread_state::trace -> buffer_directory      one a thread slot, never freed
+//     thread_state::trace -> buffer_directory      of a thread slot, never freed
 //                              [owner, buffer]     owner: the address of the tracer_buffers
 //                                         |
 //     tracer_buffers::first_ -> thread_buffer -> thread_buffer -> ...    until the tracer is gone
@@ -25,6 +25,7 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/thread_state.hpp>
+#include <ftrace/trace/buffer_directory.hpp>
 #include <ftrace/trace/ring_buffer.hpp>
 #include <new>
 
@@ -96,26 +97,6 @@ private:
 };
 static_assert(sizeof(thread_buffer) % alignof(event_slot) == 0);
 
-struct buffer_directory {
-    /// Owners that are none: an entry that was never used (where a search ends), one whose tracer
-    /// is gone, and one whose buffer is being made.
-    enum : std::uintptr_t { unused = 0, freed = 1, taken = 2 };
-    struct entry {
-        std::uintptr_t owner;
-        thread_buffer* buffer;
-    };
-    static constexpr std::size_t capacity = page_size / sizeof(entry);
-    entry entries[capacity];
-};
-static_assert(sizeof(buffer_directory) == page_size);
-
-/// Anonymous zeroed memory; nullptr if there is none. Safe in a callback.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* map_memory(std::size_t bytes) noexcept {
-    const long at = ::syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return at == -1 ? nullptr : reinterpret_cast<void*>(at);
-}
-
 /// The buffers of one tracer.
 class tracer_buffers {
 public:
@@ -132,7 +113,7 @@ public:
     }
 
     /// The calling thread's buffer, made now if need be, for an event. nullptr: there is no memory,
-    /// or the thread has the buffers of 256 tracers; the event counts as lost then.
+    /// or the thread has the buffers of 258 tracers; the event counts as lost then.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_buffer* of_this_thread() noexcept {
         thread_buffer* const mine = find_or_open();
         if (__builtin_expect(mine == nullptr, 0)) __atomic_fetch_add(&lost_, 1, __ATOMIC_RELAXED);
@@ -250,38 +231,33 @@ private:
     FTRACE_NOTRACE void leave_directories(bool all) noexcept {
         thread_pool& threads = detail::process()->threads;
         for (std::size_t i = 0; i < threads.used(); ++i) {
-            auto* const directory = static_cast<buffer_directory*>(
-                __atomic_load_n(&threads[i].trace, __ATOMIC_ACQUIRE));
-            if (directory == nullptr) continue;
-            for (auto& each : directory->entries) {
-                std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_ACQUIRE);
-                if (owner == buffer_directory::unused) break;
-                if (owner != self()) continue;
-                // If a new thread puts its own buffer here meanwhile, it makes another one later.
-                if (all || __atomic_load_n(&each.buffer, __ATOMIC_RELAXED)->retired)
-                    __atomic_compare_exchange_n(&each.owner, &owner, buffer_directory::freed, false,
-                                                __ATOMIC_RELEASE, __ATOMIC_RELAXED);
-            }
+            for (buffer_directory* part = directory_of(threads[i]); part != nullptr;
+                 part = part->behind())
+                for (auto& each : part->entries) {
+                    std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_ACQUIRE);
+                    if (owner != self()) continue;
+                    // If a new thread puts its own buffer here meanwhile, it makes another later.
+                    if (all || __atomic_load_n(&each.buffer, __ATOMIC_RELAXED)->retired)
+                        __atomic_compare_exchange_n(&each.owner, &owner, buffer_directory::freed,
+                                                    false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+                }
         }
     }
 
     FTRACE_NO_INSTRUMENTATION thread_buffer* find_or_open() noexcept {
         thread_state* const thread = this_thread();
         if (thread == nullptr) return nullptr;
-        auto* const directory =
-            static_cast<buffer_directory*>(__atomic_load_n(&thread->trace, __ATOMIC_RELAXED));
-        if (directory != nullptr) {
-            // Mostly one tracer runs, and has the first entry.
-            for (std::size_t i = 0; i < buffer_directory::capacity; ++i) {
-                const std::uintptr_t owner =
-                    __atomic_load_n(&directory->entries[i].owner, __ATOMIC_RELAXED);
-                if (owner == buffer_directory::unused) break;
+        // Mostly one tracer runs, and has the first entry.
+        for (const buffer_directory* part = directory_of(*thread); part != nullptr;
+             part = part->behind())
+            for (const auto& each : part->entries) {
+                const std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_RELAXED);
+                if (owner == buffer_directory::unused) return open(*thread);
                 if (owner != self()) continue;
-                thread_buffer* const mine = directory->entries[i].buffer;
+                thread_buffer* const mine = each.buffer;
                 if (mine->generation == thread->generation && mine->tid == thread->tid) return mine;
-                break;
+                return open(*thread);
             }
-        }
         return open(*thread);
     }
 
@@ -311,23 +287,20 @@ private:
     /// An entry of the thread's directory that nobody else will take: this tracer's own, or a free
     /// one. A signal handler on this thread may be here at the same time.
     FTRACE_NO_INSTRUMENTATION buffer_directory::entry* take_entry(thread_state& thread) noexcept {
-        void* directory = __atomic_load_n(&thread.trace, __ATOMIC_ACQUIRE);
-        if (directory == nullptr) {
-            void* const made = map_memory(sizeof(buffer_directory));
-            if (made == nullptr) return nullptr;
-            if (__atomic_compare_exchange_n(&thread.trace, &directory, made, false,
-                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-                directory = made;
-            else
-                ::syscall(SYS_munmap, made, sizeof(buffer_directory));
-        }
-        for (auto& each : static_cast<buffer_directory*>(directory)->entries) {
-            std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_RELAXED);
-            const bool free = owner == buffer_directory::unused ||
-                              owner == buffer_directory::freed || owner == self();
-            if (free && __atomic_compare_exchange_n(&each.owner, &owner, buffer_directory::taken,
-                                                    false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-                return &each;
+        void** link = &thread.trace;
+        for (std::size_t parts = 0; parts < buffer_directory::most_parts; ++parts) {
+            buffer_directory* const part = buffer_directory::at(*link);
+            if (part == nullptr) return nullptr;
+            for (auto& each : part->entries) {
+                std::uintptr_t owner = __atomic_load_n(&each.owner, __ATOMIC_RELAXED);
+                const bool free = owner == buffer_directory::unused ||
+                                  owner == buffer_directory::freed || owner == self();
+                if (free &&
+                    __atomic_compare_exchange_n(&each.owner, &owner, buffer_directory::taken, false,
+                                                __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+                    return &each;
+            }
+            link = &part->next;
         }
         return nullptr;
     }

@@ -195,7 +195,7 @@ public:
 
     /// Calls since the first start() of which no thread's buffer knows; part of `dropped` in what
     /// read() returns. They had no room where they were made: `threads`, in a buffer, for want of
-    /// memory, or because the thread has those of 256 tracers; `depth`, in a shadow stack of
+    /// memory, or because the thread has those of 258 tracers; `depth`, in a shadow stack of
     /// function_graph, for the threads are too many or the recursion is too deep. The latter are
     /// counted for the process: where several function_graph tracers run, each has those of all.
     struct unrecorded_calls {
