@@ -106,10 +106,12 @@ public:
 
     /// Events reserved, and of these the dropped ones, since the last clear(). Any thread.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t written() const noexcept {
-        return __atomic_load_n(&written_, __ATOMIC_RELAXED) - written_before_;
+        return __atomic_load_n(&written_, __ATOMIC_RELAXED) -
+               __atomic_load_n(&written_before_, __ATOMIC_RELAXED);
     }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t dropped() const noexcept {
-        return __atomic_load_n(&dropped_, __ATOMIC_RELAXED) - dropped_before_;
+        return __atomic_load_n(&dropped_, __ATOMIC_RELAXED) -
+               __atomic_load_n(&dropped_before_, __ATOMIC_RELAXED);
     }
     /// Events reserved ever. Any thread.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserved() const noexcept {
@@ -122,8 +124,9 @@ public:
     /// Forgets everything recorded so far. While the thread goes on recording, the counters may be
     /// one off.
     FTRACE_NO_INSTRUMENTATION void clear() noexcept {
-        written_before_ += written();
-        dropped_before_ += dropped();
+        __atomic_store_n(&written_before_, reserved(), __ATOMIC_RELAXED);
+        __atomic_store_n(&dropped_before_, __atomic_load_n(&dropped_, __ATOMIC_RELAXED),
+                         __ATOMIC_RELAXED);
         __atomic_store_n(&start_, end(), __ATOMIC_RELEASE);
     }
 
