@@ -1,8 +1,12 @@
 // What the SIGTRAP handler makes of a signal: on frames and transactions made by hand.
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <catch2/catch_all.hpp>
 #include <cstdint>
 #include <cstring>
 #include <ftrace/patch/trap_handler.hpp>
+#include <utility>
 
 using namespace ftrace;
 using namespace ftrace::detail;
@@ -15,6 +19,8 @@ struct scene {
     alignas(16) unsigned char bytes[64];
     arch::text_edit edits[2];
     edit_batch batch{edits, 2};
+    thread_question mine;
+    question_list questions{&mine, 1};
     text_state text;
     std::uint64_t stack[4] = {1, 2, 3, 4};
     ucontext_t context{};
@@ -34,16 +40,27 @@ struct scene {
         }
         context.uc_mcontext.gregs[REG_RSP] = reinterpret_cast<greg_t>(&stack[2]);
         info.si_code = SI_KERNEL;
+        mine.thread = static_cast<pid_t>(::syscall(SYS_gettid));
     }
+    ~scene() { delete text.edited; }
     scene(const scene&) = delete;
 
     [[nodiscard]] std::uintptr_t at(std::size_t offset) const {
         return reinterpret_cast<std::uintptr_t>(bytes) + offset;
     }
-    void begin() {
+    void begin(bool decided = true) {
+        batch.decided = decided;
+        text.edited = edited_sites::with(nullptr, {edits[0], edits[1]});
         text.active = &batch;
         for (const arch::text_edit& edit : edits) arch::poke_trap(edit);
     }
+    /// The signal is a question of ours.
+    void ask() {
+        info.si_code = SI_QUEUE;
+        info.si_value.sival_ptr = &text;
+        text.questions = &questions;
+    }
+    bool was_answered() { return std::exchange(mine.answered, 0u) == 1; }
     void end() {
         for (const arch::text_edit& edit : edits) {
             arch::poke_tail(edit, edit.after);
@@ -75,6 +92,14 @@ TEST_CASE("trap handler: a thread in our int3 makes the call that will stand the
     CHECK(now.answer(now.at(1)) == trap_meaning::emulated);
     CHECK(now.pc() == now.at(0) + 5 + 0x100);
     CHECK(now.called_from(now.at(0)));
+}
+
+TEST_CASE("trap handler: until the change is decided, our int3 does what stood there", "[patch]") {
+    scene now;
+    now.begin(false);
+    CHECK(now.answer(now.at(1)) == trap_meaning::emulated);
+    CHECK(now.pc() == now.at(5));
+    CHECK(now.stack_untouched());
 }
 
 TEST_CASE("trap handler: at a longer nop it passes all of it, this once without the call",
@@ -113,41 +138,58 @@ TEST_CASE("trap handler: traps of others are not ours", "[patch]") {
         CHECK(now.answer(now.at(1)) == trap_meaning::foreign);
         CHECK(now.pc() == now.at(1));
     }
-    CHECK(now.text.answered == 0);
+    CHECK_FALSE(now.was_answered());
     CHECK(now.stack_untouched());
 }
 
 TEST_CASE("trap handler: asked, a thread leaves the nops of a site", "[patch]") {
     scene now;
     now.begin();
-    now.info.si_code = SI_QUEUE;
-    now.info.si_value.sival_ptr = &now.text;
+    now.ask();
     for (const std::size_t nop : {2u, 3u, 4u}) {
-        CHECK(now.answer(now.at(nop)) == trap_meaning::evacuated);
+        CHECK(now.answer(now.at(nop)) == trap_meaning::question);
         CHECK(now.pc() == now.at(5));
-        CHECK(now.text.answered == ::gettid());
-        now.text.answered = 0;
+        CHECK(now.was_answered());
     }
     CHECK(now.stack_untouched());
     // It has not begun the site, or is elsewhere: it stays.
     for (const std::size_t elsewhere : {0u, 5u, 20u, 32u, 40u}) {
-        CHECK(now.answer(now.at(elsewhere)) == trap_meaning::evacuated);
+        CHECK(now.answer(now.at(elsewhere)) == trap_meaning::question);
         CHECK(now.pc() == now.at(elsewhere));
-        CHECK(now.text.answered == ::gettid());
-        now.text.answered = 0;
+        CHECK(now.was_answered());
     }
     CHECK(now.stack_untouched());
     // One byte behind the site it has run into the int3, whose own signal this one replaced.
-    CHECK(now.answer(now.at(1)) == trap_meaning::evacuated);
+    CHECK(now.answer(now.at(1)) == trap_meaning::question);
     CHECK(now.pc() == now.at(0) + 5 + 0x100);
     CHECK(now.called_from(now.at(0)));
 }
 
 TEST_CASE("trap handler: asked when the transaction is over, it stays and answers", "[patch]") {
     scene now;
-    now.info.si_code = SI_QUEUE;
-    now.info.si_value.sival_ptr = &now.text;
-    CHECK(now.answer(now.at(2)) == trap_meaning::evacuated);
+    now.ask();
+    CHECK(now.answer(now.at(2)) == trap_meaning::question);
     CHECK(now.pc() == now.at(2));
-    CHECK(now.text.answered == ::gettid());
+    CHECK(now.was_answered());
+}
+
+TEST_CASE("trap handler: a question that lost its mark is known to who was asked", "[patch]") {
+    scene now;
+    now.begin();
+    now.text.questions = &now.questions;
+    // The limit of queued signals was reached: the kernel keeps nothing of the question.
+    now.info.si_code = SI_USER;
+    now.info.si_pid = 0;
+    CHECK(now.answer(now.at(2)) == trap_meaning::question);
+    CHECK(now.pc() == now.at(5));
+    // Answered: the next one of this kind is somebody else's.
+    CHECK(now.answer(now.at(2)) == trap_meaning::foreign);
+    CHECK(now.was_answered());
+    // By tgkill, where it was asked so.
+    now.info.si_code = SI_TKILL;
+    now.info.si_pid = ::getpid();
+    CHECK(now.answer(now.at(2)) == trap_meaning::foreign);
+    now.mine.by_kill = true;
+    CHECK(now.answer(now.at(2)) == trap_meaning::question);
+    CHECK(now.was_answered());
 }
