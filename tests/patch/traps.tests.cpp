@@ -346,6 +346,7 @@ TEST_CASE("traps: the handler put in front again is that of the object that was 
     CHECK(installed.sa_sigaction == static_cast<void (*)(int, siginfo_t*, void*)>(on_trap));
     REQUIRE(state.chain != nullptr);
     CHECK(state.chain->action.sa_handler == static_cast<void (*)(int)>(on_trap_old_style));
+    delete state.chain;
     REQUIRE(::sigaction(SIGTRAP, &before, nullptr) == 0);
 }
 
@@ -375,4 +376,6 @@ TEST_CASE("traps: which sites were ever changed", "[patch]") {
     for (std::uintptr_t site = 0; site < expected.size(); ++site)
         wrong += known->contains(site) != expected[site];
     CHECK(wrong == 0);
+    const edited_sites none;
+    edited_sites::retire(known, &none);
 }

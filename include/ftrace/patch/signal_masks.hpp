@@ -27,6 +27,7 @@
 #include <cstring>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/core/sanitizer.hpp>
 #include <ftrace/patch/threads.hpp>
 #include <string>
 #include <vector>
@@ -145,8 +146,10 @@ FTRACE_NOTRACE inline error blocks_traps(pid_t thread, const thread_status& stat
 FTRACE_NOTRACE inline result<void> check_masks() {
     auto threads = other_threads(false);
     if (!threads) return {};
+    // ThreadSanitizer has a thread of its own that blocks all signals and sleeps between its checks.
     const auto blocks = [](const thread_status& status) FTRACE_NOTRACE {
-        return status.trap_blocked && !status.kernel_worker && !status.ended();
+        return status.trap_blocked && !status.kernel_worker && !status.ended() &&
+               !(thread_sanitizer && status.state != 'R');
     };
     std::vector<blocking_thread> blocking;
     for (const pid_t thread : *threads)

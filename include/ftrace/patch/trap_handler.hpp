@@ -173,10 +173,11 @@ FTRACE_NO_INSTRUMENTATION inline void on_trap(int signal, siginfo_t* info, void*
 /// front of it was taken out. nullptr: no memory.
 FTRACE_NOTRACE inline const trap_link* chain_with(text_state& text,
                                                   const struct sigaction& action) {
+    // Of a mask the C library hands out what the kernel has, and leaves the rest as it was.
     const auto same = [&](const trap_link& link) FTRACE_NOTRACE {
         return link.action.sa_flags == action.sa_flags &&
                link.action.sa_handler == action.sa_handler &&
-               std::memcmp(&link.action.sa_mask, &action.sa_mask, sizeof action.sa_mask) == 0;
+               std::memcmp(&link.action.sa_mask, &action.sa_mask, sizeof trap_bit) == 0;
     };
     const trap_link* older = text.chain;
     for (const trap_link* link = text.chain; link != nullptr; link = link->older) {
@@ -195,7 +196,7 @@ FTRACE_NOTRACE inline const trap_link* chain_with(text_state& text,
 /// Puts our handler in front, also of one that the program installed since: always that of the
 /// first object that did, which stays loaded. Call with the process locked.
 FTRACE_NOTRACE inline result<void> install_trap_handler(text_state& text) {
-    struct sigaction current;
+    struct sigaction current = {};
     if (::sigaction(SIGTRAP, nullptr, &current) == 0 && text.installed &&
         current.sa_sigaction == text.ours.sa_sigaction)
         return {};
