@@ -317,10 +317,10 @@ TEST_CASE("traps: a handler of the program runs traced functions while text chan
         ops<count> op;
         if (!op.set_filter("program::work")) ::_exit(1);
         std::atomic<bool> stop{false};
+        traps = 0;
         std::thread trapping([&] {
             while (!stop) program::breakpoint();
         });
-        traps = 0;
         for (int i = 0; i < 2000; ++i) {
             auto handle = register_ftrace_function(op);
             if (!handle || !handle->unregister()) ::_exit(2);
