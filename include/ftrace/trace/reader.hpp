@@ -36,7 +36,9 @@ public:
     /// Reads everything. Threads may go on recording: events that are overwritten meanwhile count
     /// as lost, and what is not yet finished is left out.
     FTRACE_NOTRACE void read() {
-        for (const thread_buffer* each = buffers_.first(); each != nullptr; each = each->next)
+        // acquire: pairs with tracer_buffers::clear(), which may take buffers out meanwhile.
+        for (const thread_buffer* each = buffers_.first(); each != nullptr;
+             each = __atomic_load_n(&each->next, __ATOMIC_ACQUIRE))
             read(*each);
         out_.dropped += buffers_.lost_events();
         sort_by_time();
