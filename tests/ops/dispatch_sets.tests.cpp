@@ -38,7 +38,7 @@ struct fixture {
     }
     /// The slots of the types' own stubs are the process's.
     ~fixture() {
-        for (ftrace_ops* const op : all) sets.retire(*op);
+        for (ftrace_ops* const op : all) sets.retire(*op, true);
     }
     fixture(const fixture&) = delete;
     static void set_order(ftrace_ops& op, std::uintptr_t place) {
@@ -95,7 +95,7 @@ TEST_CASE("dispatch sets: a combination that comes back finds its list again", "
     const void* const list = now.sets[pair].context;
     for (int i = 0; i < 100; ++i) {
         const set_index alone = now.without(pair, second);
-        now.sets.retire(second);
+        now.sets.retire(second, true);
         CHECK(entries_of(now.sets[pair]) == std::vector<ftrace_ops*>{&first, nullptr});
         REQUIRE(now.with(alone, second) == pair);
         REQUIRE(now.sets[pair].context == list);
@@ -123,7 +123,7 @@ TEST_CASE(
     CHECK(entries_of(two) == std::vector<ftrace_ops*>{&second});
 
     // The slot is free once the first is gone, and the second gets it when it comes again.
-    now.sets.retire(first);
+    now.sets.retire(first, true);
     CHECK(*own_stubs_of<&callback, ARGS, FTRACE_OPS_FL_RECURSION>.slot == nullptr);
     CHECK(now.sets[now.of({&second})].enter_directly);
 }
@@ -190,7 +190,7 @@ TEST_CASE("dispatch sets: an ops that is retired is in no list any more", "[ops]
     fixture now(first, second, third);
     const set_index all = now.of({&first, &second, &third}), pair = now.of({&first, &third}),
                     without = now.of({&second, &third});
-    now.sets.retire(first);
+    now.sets.retire(first, true);
     CHECK(entries_of(now.sets[all]) == std::vector<ftrace_ops*>{nullptr, &second, &third});
     CHECK(entries_of(now.sets[pair]) == std::vector<ftrace_ops*>{nullptr, &third});
     CHECK(entries_of(now.sets[without]) == std::vector<ftrace_ops*>{&second, &third});

@@ -115,7 +115,7 @@ TEST_CASE("verification: a site somebody patched after us", "[patch]") {
     CHECK(other.set_filter("program::meddled_with"));
 }
 
-TEST_CASE("verification: a call of ours that somebody replaced ends tracing for good, harmlessly",
+TEST_CASE("verification: a call of ours that somebody replaced stops only that ops, harmlessly",
           "[patch]") {
     ops<count> op;
     REQUIRE(op.set_filter("program::*"));
@@ -130,10 +130,29 @@ TEST_CASE("verification: a call of ours that somebody replaced ends tracing for 
     // The calls stand, but lead to nobody.
     CHECK(calls_of_all() == 0);
     CHECK_FALSE(op.registered());
+
+    // An ops of the same type does not inherit them.
+    ops<count> next;
+    REQUIRE(next.set_filter("program::before"));
+    auto next_handle = register_ftrace_function(next);
+    REQUIRE(next_handle);
+    CHECK(calls_of_all() == 1);
+    REQUIRE(next_handle->unregister());
+    CHECK(text::read_site(text::site_of(program::before)) == arch::nop_site);
+
+    // What it was taken off by force is refused until that is gone, and then is as ever.
     const auto again = register_ftrace_function(op);
     REQUIRE_FALSE(again);
-    CHECK(again.error().code == errc::disabled);
+    CHECK(again.error().code == errc::unexpected_bytes);
     write_text(site, ours);
+    calls = 0;
     CHECK(program::meddled_with() == 2);
     CHECK(calls == 0);
+    auto at_last = register_ftrace_function(op);
+    REQUIRE(at_last);
+    CHECK(calls_of_all() == 2);
+    CHECK(program::meddled_with() == 2);
+    CHECK(calls == 3);
+    REQUIRE(at_last->unregister());
+    CHECK(text::read_site(site) == arch::nop_site);
 }

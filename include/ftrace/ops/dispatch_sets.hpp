@@ -77,8 +77,8 @@ public:
     }
 
     /// Clears every entry that leads to `op`: threads that are on their way with an old list skip
-    /// it. No site may have a set with it any more.
-    FTRACE_NOTRACE void retire(ftrace_ops& op) {
+    /// it. No site may have a set with it any more; its text may (`text_is_right`).
+    FTRACE_NOTRACE void retire(ftrace_ops& op, bool text_is_right) {
         for (const set_index i : state_of(op).sets) {
             dispatch_set& set = *at(i);
             bool member = false;
@@ -91,6 +91,8 @@ public:
             // The slot may be unloaded with the ops' object after this: such a set does not
             // come back.
             if (member && set.enter_directly) {
+                // Nor does the slot pass to another ops while calls lead to it.
+                if (!text_is_right) lost_slots_.push_back(set.own->slot);
                 set = dispatch_set{};
                 free_.push_back(i);
             }
@@ -176,12 +178,14 @@ private:
     }
 
     /// Whether the ops can have the slot of its type's own stubs, or has it.
-    [[nodiscard]] FTRACE_NOTRACE static bool slot_is_free(const own_stubs& own,
-                                                          const ftrace_ops* op) noexcept {
+    [[nodiscard]] FTRACE_NOTRACE bool slot_is_free(const own_stubs& own,
+                                                   const ftrace_ops* op) const noexcept {
+        for (ftrace_ops** const lost : lost_slots_)
+            if (lost == own.slot) return false;
         return *own.slot == nullptr || *own.slot == op;
     }
     /// The slot may have passed to another ops of the type since, or from it.
-    [[nodiscard]] FTRACE_NOTRACE static bool usable_again(const dispatch_set& set) noexcept {
+    [[nodiscard]] FTRACE_NOTRACE bool usable_again(const dispatch_set& set) const noexcept {
         return set.own == nullptr || set.enter_directly == slot_is_free(*set.own, set.members[0]);
     }
 
@@ -225,6 +229,7 @@ private:
     const list_stubs& lists_;
     std::vector<dispatch_set*> sets_;  // never freed, as the process state
     std::vector<set_index> free_;
+    std::vector<ftrace_ops**> lost_slots_;
     hash_index known_;  // sets by their members
     veneer_pool veneers_;
 };

@@ -11,21 +11,41 @@
 #include <ftrace/ops/filters.hpp>
 #include <ftrace/ops/ftrace_ops.hpp>
 #include <ftrace/ops/registry_state.hpp>
+#include <ftrace/patch/transaction.hpp>
 #include <string>
 #include <utility>
 
 namespace ftrace::inline v0 {
 namespace detail {
 
+/// After text that could not be changed: the sites of `op` go on calling their stubs, which skip it.
+/// What is noted of them is without it, so that other ops come and go there as ever; the next
+/// change of such a site makes its text right.
+FTRACE_NOTRACE inline void leave_calls(registry_state& registry, const ftrace_ops& op,
+                                       site_list& attached) {
+    set_index from = 0, to = 0;
+    for (const site_index i : attached) {
+        site_record& site = registry.sites[i];
+        if (from != site.set) {
+            const auto without = registry.sets.without(site.set, op);
+            // Without memory even for that, sites name an ops that is gone.
+            if (!without) registry.disabled = true;
+            from = site.set;
+            to = without ? *without : 0;
+        }
+        site.set = to;
+    }
+    attached.clear();
+}
+
 /// Takes an ops off all its sites and waits until nobody is in its callback. The latter also if the
-/// text could not be restored, now or earlier: its sites go on calling their stubs then, which skip
-/// the ops, and nothing else is changed any more, since sets may name an ops that is gone.
+/// text cannot be restored.
 FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_ops& op) {
     ops_state& state = state_of(op);
     result<void> detached = switched_off();
     if (!registry->disabled) detached = attach(registry.shared(), *registry, op, {});
-    if (!detached) registry->disabled = true;
-    registry->sets.retire(op);
+    if (!detached) leave_calls(*registry, op, state.attached);
+    registry->sets.retire(op, detached.has_value());
     for (std::size_t i = 0; i < registry->ops.size(); ++i)
         if (registry->ops[i].registration == state.registration) {
             registry->ops.erase(registry->ops.begin() + static_cast<std::ptrdiff_t>(i));
@@ -33,6 +53,7 @@ FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_
         }
     state.registration = 0;
     synchronize_callbacks(registry.shared());
+    if (detached) detached = restore_protection(registry.shared());
     return detached;
 }
 
@@ -73,9 +94,11 @@ public:
     }
 
     /// Takes the ops off all its functions. When it returns, no callback of the ops runs in another
-    /// thread or will run, and its memory may go. Errors: not_registered, if that was done before;
-    /// permission_denied, if the text cannot be restored (the callback is not called any more all
-    /// the same).
+    /// thread or will run, and its memory may go: also where the text cannot be restored, since a
+    /// thread blocks SIGTRAP (busy), somebody else changed it (unexpected_bytes) or the system
+    /// forbids it (permission_denied); the functions go on paying for a call until the next change
+    /// of theirs. Other errors: not_registered, if that was done before; busy, from inside a
+    /// callback, and then nothing was done.
     FTRACE_NOTRACE result<void> unregister() {
         detail::locked_registry registry(true);
         if (!registry) return registry.failure();
@@ -143,24 +166,32 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
     state.registration = number;
     if (auto attached = attach(registry.shared(), *registry, op, wanted); !attached) {
         state.registration = 0;
-        registry->sets.retire(op);
+        registry->sets.retire(op, true);
         // A thread may have met a site that was changed and changed back.
         synchronize_callbacks(registry.shared());
         return std::move(attached).error();
     }
     registry->ops.push_back({&op, number});
-    return registration_access::make(op, number);
+    registration handle = registration_access::make(op, number);
+    if (auto restored = restore_protection(registry.shared()); !restored) {
+        (void)registration_access::unregister(registry, handle);
+        return std::move(restored).error();
+    }
+    return handle;
 }
 
 }  // namespace detail
 
 /// Starts calling the ops' callback for the functions of its filter, or for all. Callbacks may
 /// start before this returns; when it returns, every thread runs the new text. Several ops on a
-/// function are called in the order of their registration. Errors: already_registered;
-/// invalid_argument (flags, or no callback); ip_modify_conflict, naming the other ops; no_match, if
-/// there is nothing to trace; permission_denied, with its cause; unexpected_bytes. With an error
-/// nothing was changed. Functions of objects that are loaded
-/// later are not joined. (Kernel: register_ftrace_function.)
+/// function are called in the order of their registration. Functions of objects that are loaded
+/// later are not joined.
+///
+/// Errors: already_registered; invalid_argument (flags, or no callback); ip_modify_conflict, naming
+/// the other ops; no_match, if there is nothing to trace; permission_denied, with its cause;
+/// unexpected_bytes; busy, if a thread blocks SIGTRAP or the call comes from a callback;
+/// system_failure; out_of_memory. With an error nothing was changed. (Kernel:
+/// register_ftrace_function.)
 FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
     detail::locked_registry registry;
     if (!registry) return registry.failure();
@@ -205,7 +236,7 @@ FTRACE_NOTRACE inline bool ftrace_ops::registered() const noexcept {
 FTRACE_NOTRACE inline ftrace_ops::~ftrace_ops() {
     if (registered()) {
         auto done = unregister_ftrace_function(*this);
-        if (!done && done.error().code == errc::busy) {
+        if (registered()) {
             std::fprintf(stderr, "ftrace: an ops was destroyed while registered: %s\n",
                          done.error().message.c_str());
             std::abort();
