@@ -16,10 +16,10 @@
 // _exit(), quick_exit(), abort(), a deadly signal, or exec, with which all that was recorded goes.
 // Programs with raised privileges (set-user-ID) obey nothing.
 //
-// Children inherit the environment. One of fork() that ends by exit() writes only if FTRACE_OUTPUT
-// has a %p. A program that is executed is traced on its own account, if it includes this header:
-// without %p it empties the file when it starts, and adds to it when it ends, as its parent does
-// later.
+// Children inherit the environment. One of fork() that ends by exit() writes only if
+// FTRACE_OUTPUT has a %p. A program that is executed is traced on its own account, if it includes
+// this header: without %p it empties the file when it starts, and adds to it when it ends, as its
+// parent does later.
 //
 // The file is that which FTRACE_OUTPUT names at the start, and standard error what it is then,
 // wherever the program goes and whatever descriptors it closes.

@@ -36,7 +36,8 @@ template <bool Variadic, typename Result, typename... P>
 inline constexpr bool any_too_wide<call_signature<Variadic, Result, P...>> =
     arch::too_wide<Result>() || (arch::too_wide<P>() || ...);
 
-/// The named thing is a function with a signature. (What an accessor gives otherwise is no concern.)
+/// The named thing is a function with a signature. (What an accessor gives otherwise is
+/// no concern.)
 template <typename F>
 FTRACE_NOTRACE consteval bool check_function() {
     static_assert(!is_called_otherwise<F>,

@@ -1,5 +1,5 @@
-// What every traced call has, whatever its signature: where it is, where it came from, its
-// registers.
+// What every traced call has, whatever its signature: where it is, where it came from,
+// its registers.
 #pragma once
 
 #include <ftrace/arch/abi_registers.hpp>
@@ -79,8 +79,8 @@ template <reg Register, typename Regs>
     static_assert(detail::readable<Register, Regs>());
     return arch::read_register<Register>(regs);
 }
-/// Sets what the program finds in the register after the callbacks. A new stack pointer is not
-/// honoured.
+/// Sets what the program finds in the register after the callbacks. A new stack pointer is
+/// not honoured.
 template <reg Register, typename Regs>
     requires std::is_base_of_v<ftrace_regs, Regs>
 FTRACE_STUB_INLINE void regs_set_register(Regs& regs, unsigned long value) noexcept {

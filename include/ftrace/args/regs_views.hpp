@@ -6,8 +6,8 @@
 namespace ftrace::inline v0 {
 
 /// The registers of a call traced under ARGS: the arguments, integer and vector ones, and the
-/// caller-saved rest of what the policy saves. An ops' callback may take this type in place of
-/// ftrace_regs.
+/// caller-saved rest of what the policy saves. An ops' callback may take this type in place
+/// of ftrace_regs.
 class args_regs : public ftrace_regs {
 public:
     args_regs() = delete;

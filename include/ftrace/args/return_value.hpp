@@ -260,9 +260,9 @@ FTRACE_STUB_INLINE void override_function_with_return(ftrace_regs& regs) noexcep
 
 /// Skips the body and returns `value`, whose type has to be the function's result type: an int
 /// where the function returns double is not found out here; name the type,
-/// override_function_with_return<double>(regs, 1), or better the function, as below. Classes that
-/// the caller makes room for are constructed there; a reference needs an lvalue that outlives the
-/// call.
+/// override_function_with_return<double>(regs, 1), or better the function, as below. Classes
+/// that the caller makes room for are constructed there; a reference needs an lvalue that
+/// outlives the call.
 template <typename T = detail::no_signature, typename Regs, typename Value>
     requires detail::by_general_registers<detail::overridden<T, Value>, Regs>
 FTRACE_STUB_INLINE void override_function_with_return(Regs& regs, Value&& value) noexcept {

@@ -109,8 +109,8 @@ inline constexpr bool is_called_otherwise =
      (std::is_function_v<std::remove_pointer_t<std::remove_cvref_t<F>>> &&
       requires { typename reference_to<std::remove_pointer_t<std::remove_cvref_t<F>>>; }));
 
-/// F names a function: a function type, a pointer or reference to one, or a pointer to a member
-/// function.
+/// F names a function: a function type, a pointer or reference to one, or a pointer to a
+/// member function.
 template <typename F>
 inline constexpr bool is_signature = !std::is_same_v<signature_t<F>, no_signature>;
 

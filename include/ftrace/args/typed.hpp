@@ -1,5 +1,5 @@
-// From a located value's bytes to a C++ value and back; shared by the accessors of arguments and
-// results.
+// From a located value's bytes to a C++ value and back; shared by the accessors of arguments
+// and results.
 #pragma once
 
 #include <ftrace/arch/abi_return.hpp>

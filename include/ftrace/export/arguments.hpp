@@ -22,8 +22,8 @@ FTRACE_NOTRACE inline void append_wide(std::string& out, std::uint64_t low, std:
         append(out, "{:#x}{:016x}", high, low);
 }
 
-/// Only the bits that belong to the type count: the psABI leaves the others of the register
-/// undefined.
+/// Only the bits that belong to the type count: the psABI leaves the others of the
+/// register undefined.
 FTRACE_NOTRACE inline void append_integer(std::string& out, const parameter_type& type,
                                           const std::uint64_t* words) {
     const int unused = type.bits == 0 || type.bits >= 64 ? 0 : 64 - type.bits;

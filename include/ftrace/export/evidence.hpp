@@ -1,5 +1,5 @@
-// What recorded calls tell about where their arguments are, where the function's name leaves it
-// open.
+// What recorded calls tell about where their arguments are, where the function's name leaves
+// it open.
 #pragma once
 
 #include <ftrace/arch/argument_words.hpp>
@@ -27,8 +27,8 @@ struct argument_reading {
     bool this_certain;   ///< and so is `this`, or there is none
 };
 
-/// What the calls of one function show. Of the four layouts that a function can have, these rule
-/// out:
+/// What the calls of one function show. Of the four layouts that a function can have, these
+/// rule out:
 ///
 ///     seen in the calls                                      ruled out
 ///     a first word that is no address                        a result's address, and `this`
@@ -42,9 +42,9 @@ struct argument_reading {
 ///     parameter would have been an address in each           address that says so
 ///
 /// The last two are coincidences, though possible: whoever hashes an address may pass it as an int
-/// in a register that still holds all of it, or take it for a number and give it back. What rests on a compiler's habit alone (a small integer in a register
-/// whose upper half is in use; a pointer that is no address) rules nothing out, and makes a layout
-/// less likely.
+/// in a register that still holds all of it, or take it for a number and give it back. What rests
+/// on a compiler's habit alone (a small integer in a register whose upper half is in use; a pointer
+/// that is no address) rules nothing out, and makes a layout less likely.
 class argument_evidence {
 public:
     FTRACE_NOTRACE constexpr argument_evidence() = default;

@@ -1,11 +1,11 @@
-// The pieces that all text formats share, made with fmt (https://github.com/fmtlib/fmt). The formats
-// are the kernel's.
+// The pieces that all text formats share, made with fmt (https://github.com/fmtlib/fmt). The
+// formats are the kernel's.
 //
 // A program that uses no fmt has nothing to link: the first header of the library to include fmt
 // takes it in its header-only form. A file that included fmt before has chosen a form, and that is
-// taken: if it is the compiled one, the program links -lfmt, as it does anyway. Files of one program
-// may differ: functions of the header-only form are inline, and give way to those of the library
-// that are linked; both are of one version, for fmt's namespace carries it.
+// taken: if it is the compiled one, the program links -lfmt, as it does anyway. Files of one
+// program may differ: functions of the header-only form are inline, and give way to those of the
+// library that are linked; both are of one version, for fmt's namespace carries it.
 #pragma once
 
 #if !defined(FMT_VERSION) && !defined(FMT_HEADER_ONLY)

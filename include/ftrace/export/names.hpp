@@ -81,8 +81,8 @@ public:
         return out;
     }
 
-    /// "ns::parse", and in parentheses the values recorded with the event; without them "()" if
-    /// `always`.
+    /// "ns::parse", and in parentheses the values recorded with the event; without them "()"
+    /// if `always`.
     [[nodiscard]] FTRACE_NOTRACE std::string call(const trace_event& event, bool always) {
         const function& f = of(event.ip);
         if (event.arguments == trace_event::no_arguments || !options_.arguments)

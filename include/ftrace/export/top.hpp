@@ -103,9 +103,9 @@ struct top_options {
 
 namespace detail {
 
-/// Functions that are shown by one name (overloads, instances of a template where its arguments are
-/// not shown, what name_options::replace makes equal) become one row, which has the address of the
-/// first.
+/// Functions that are shown by one name (overloads, instances of a template where its arguments
+/// are not shown, what name_options::replace makes equal) become one row, which has the address of
+/// the first.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<function_profile> merge_equal_names(
     const std::vector<function_profile>& all, function_names& names) {
     std::map<std::string, std::size_t> rows;

@@ -18,8 +18,8 @@
 namespace ftrace::inline v0 {
 namespace detail {
 
-/// After text that could not be changed: the sites of `op` go on calling their stubs, which skip it.
-/// What is noted of them is without it, so that other ops come and go there as ever; the next
+/// After text that could not be changed: the sites of `op` go on calling their stubs, which skip
+/// it. What is noted of them is without it, so that other ops come and go there as ever; the next
 /// change of such a site makes its text right.
 FTRACE_NOTRACE inline void leave_calls(registry_state& registry, const ftrace_ops& op,
                                        site_list& attached) {

@@ -64,9 +64,9 @@ FTRACE_NOTRACE inline void use_dynamic_linker(process_state& process) {
         pin_object(reinterpret_cast<const void*>(&list_stub::callee));
 }
 
-/// An internal section around calls of the registry: for parts of the library that do more than one
-/// of them, or make lists and texts beside. Inside a callback it does nothing, and the registry
-/// refuses.
+/// An internal section around calls of the registry: for parts of the library that do more than
+/// one of them, or make lists and texts beside. Inside a callback it does nothing, and the
+/// registry refuses.
 ///
 /// The process is locked first, for the same reason as in locked_registry: who waits for the lock
 /// must not look as if it were inside a callback. No template of std is used outside the section,
@@ -100,8 +100,8 @@ private:
     std::uint64_t outside_ = 0;
 };
 
-/// The registry, locked, for the length of one call of the public interface; or why it cannot be
-/// had.
+/// The registry, locked, for the length of one call of the public interface; or why it cannot
+/// be had.
 class locked_registry {
 public:
     /// `leaving`: to take an ops off, which must go on when nothing else may.

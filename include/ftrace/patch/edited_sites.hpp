@@ -20,8 +20,8 @@ struct sorted_sites {
     FTRACE_NOTRACE explicit sorted_sites(const std::vector<std::uintptr_t>& of) noexcept
         : sites(of.data()), count(of.size()) {}
 
-    /// The first place from `begin` on whose address is not below `site`. Quick if that is near
-    /// `begin`.
+    /// The first place from `begin` on whose address is not below `site`. Quick if that is
+    /// near `begin`.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::size_t find(std::uintptr_t site,
                                                              std::size_t begin = 0) const noexcept {
         std::size_t step = 1;

@@ -141,12 +141,13 @@ FTRACE_NOTRACE inline error blocks_traps(pid_t thread, const thread_status& stat
                 "program blocks signals. Nothing was changed"};
 }
 
-/// Error: busy, if a thread goes on blocking SIGTRAP, naming it. Where /proc does not tell, nobody
-/// does.
+/// Error: busy, if a thread goes on blocking SIGTRAP, naming it. Where /proc does not tell,
+/// nobody does.
 FTRACE_NOTRACE inline result<void> check_masks() {
     auto threads = other_threads(false);
     if (!threads) return {};
-    // ThreadSanitizer has a thread of its own that blocks all signals and sleeps between its checks.
+    // ThreadSanitizer has a thread of its own that blocks all signals and sleeps between
+    // its checks.
     const auto blocks = [](const thread_status& status) FTRACE_NOTRACE {
         return status.trap_blocked && !status.kernel_worker && !status.ended() &&
                !(thread_sanitizer && status.state != 'R');

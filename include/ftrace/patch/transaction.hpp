@@ -53,8 +53,8 @@ FTRACE_NOTRACE inline result<void> verify(const std::vector<arch::text_edit>& ed
 }
 
 /// Keeps signal handlers of the program from running on this thread in between. SIGTRAP gets
-/// through, even if the program blocked it: what this thread calls may be traced, and run into an
-/// int3.
+/// through, even if the program blocked it: what this thread calls may be traced, and run into
+/// an int3.
 class signals_blocked {
 public:
     FTRACE_NOTRACE signals_blocked() noexcept {

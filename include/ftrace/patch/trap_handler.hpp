@@ -44,8 +44,8 @@ struct chained_call {
 FTRACE_LOCAL inline constinit thread_local chained_call chained
     __attribute__((tls_model("initial-exec"))) = {};
 
-/// Hands a signal on to a handler of the program. With none, the process dies of it, as it would
-/// have.
+/// Hands a signal on to a handler of the program. With none, the process dies of it, as it
+/// would have.
 FTRACE_NO_INSTRUMENTATION inline void chain_trap(const trap_link* link, std::uintptr_t frame,
                                                  int signal, siginfo_t* info,
                                                  void* context) noexcept {
@@ -151,8 +151,8 @@ FTRACE_NO_INSTRUMENTATION inline trap_meaning answer_trap(text_state& text, cons
 FTRACE_NO_INSTRUMENTATION inline void on_trap(int signal, siginfo_t* info, void* context) noexcept {
     const int saved = errno;
     text_state& text = *__atomic_load_n(&shared_state()->text, __ATOMIC_ACQUIRE);
-    // seq_cst: either the transaction that ends sees this handler, or this handler sees its batch
-    // gone.
+    // seq_cst: either the transaction that ends sees this handler, or this handler sees its
+    // batch gone.
     __atomic_add_fetch(&text.handlers, 1, __ATOMIC_SEQ_CST);
     const trap_meaning meaning = answer_trap(text, *info, *static_cast<ucontext_t*>(context));
     __atomic_sub_fetch(&text.handlers, 1, __ATOMIC_SEQ_CST);

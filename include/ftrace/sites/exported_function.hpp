@@ -1,5 +1,5 @@
-// A function by its name, as the dynamic linker would find it: among what objects export, in memory,
-// without reading a file.
+// A function by its name, as the dynamic linker would find it: among what objects export, in
+// memory, without reading a file.
 #pragma once
 
 #include <elf.h>
@@ -40,7 +40,8 @@ public:
         }
     }
 
-    /// The address of a function that the image exports, in its default version; 0 if there is none.
+    /// The address of a function that the image exports, in its default version; 0 if there
+    /// is none.
     [[nodiscard]] FTRACE_NOTRACE std::uintptr_t find(std::string_view name) const noexcept {
         if (symbols_ == 0 || names_ == 0) return 0;
         return gnu_hash_ != 0 ? find_by_gnu_hash(name) : hash_ != 0 ? find_by_walk(name) : 0;

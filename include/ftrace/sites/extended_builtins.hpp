@@ -1,6 +1,6 @@
-// Builtin types that demanglers do not know, or take for others: _Float16, std::bfloat16_t, _Float32
-// and its kin, _BitInt (Itanium C++ ABI, <builtin-type>: DF, DB and DU). libstdc++'s, up to gcc 12 at
-// least, knows none, and reads `DF16b` as "bool _Accum".
+// Builtin types that demanglers do not know, or take for others: _Float16, std::bfloat16_t,
+// _Float32 and its kin, _BitInt (Itanium C++ ABI, <builtin-type>: DF, DB and DU). libstdc++'s, up
+// to gcc 12 at least, knows none, and reads `DF16b` as "bool _Accum".
 #pragma once
 
 #include <cstddef>

@@ -39,8 +39,8 @@ public:
         return failed_ || !done ? arch::unknown_width : widest;
     }
 
-    /// How many types of extended_builtins.hpp it passed, and the text of each, in order; none if the
-    /// name was not understood, or has too many.
+    /// How many types of extended_builtins.hpp it passed, and the text of each, in order; none if
+    /// the name was not understood, or has too many.
     [[nodiscard]] FTRACE_NOTRACE std::size_t builtin_count() const noexcept { return builtins_; }
     [[nodiscard]] FTRACE_NOTRACE std::string_view builtin(std::size_t i) const noexcept {
         return builtin_[i];

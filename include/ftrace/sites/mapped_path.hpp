@@ -33,9 +33,9 @@ namespace ftrace::inline v0::detail {
     return text;
 }
 
-/// The path of the file that `map`, a text like /proc/self/maps, has at `address`; empty if there is
-/// none. Unlike the loader's it is absolute, and follows the file when it is renamed. A file that was
-/// deleted has " (deleted)" behind its path.
+/// The path of the file that `map`, a text like /proc/self/maps, has at `address`; empty if there
+/// is none. Unlike the loader's it is absolute, and follows the file when it is renamed. A file
+/// that was deleted has " (deleted)" behind its path.
 [[nodiscard]] FTRACE_NOTRACE inline std::string_view mapped_path(std::string_view map,
                                                                  std::uintptr_t address) noexcept {
     const auto take_number = [](std::string_view& text) FTRACE_NOTRACE {

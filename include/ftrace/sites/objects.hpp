@@ -258,10 +258,10 @@ FTRACE_NOTRACE inline void refresh_loaded_objects(std::vector<loaded_object>& ob
     objects = std::move(now);
 }
 
-/// Every object of the process but the vdso, the executable first, each with its sites. Reads the
-/// section headers of every object's file and no symbols. An object whose file is gone or has no
-/// section headers is listed without sites, and says so. A site that is patched already is
-/// recognised.
+/// Every object of the process but the vdso, the executable first, each with its sites. Reads
+/// the section headers of every object's file and no symbols. An object whose file is gone or
+/// has no section headers is listed without sites, and says so. A site that is patched already
+/// is recognised.
 [[nodiscard]] FTRACE_NOTRACE inline std::vector<loaded_object> scan_loaded_objects() {
     std::vector<loaded_object> objects;
     refresh_loaded_objects(objects);

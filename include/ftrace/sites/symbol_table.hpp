@@ -95,8 +95,8 @@ public:
     FTRACE_NOTRACE ~symbol_table() = default;
 
     /// Reads .symtab; if the file was stripped of it, that of its debug file; if there is none,
-    /// .dynsym. `path` is where `file` lies, to look beside it. `wanted`, sorted, limits the table to
-    /// symbols of these addresses, in a fraction of the time; empty: all.
+    /// .dynsym. `path` is where `file` lies, to look beside it. `wanted`, sorted, limits the table
+    /// to symbols of these addresses, in a fraction of the time; empty: all.
     FTRACE_NOTRACE symbol_table(elf_file file, std::string_view path,
                                 std::span<const std::uint64_t> wanted = {})
         : file_(std::move(file)), wanted_(wanted) {
@@ -127,8 +127,8 @@ public:
     [[nodiscard]] FTRACE_NOTRACE const symbol_entry* containing(
         std::uint64_t address) const noexcept {
         std::size_t i = upper_bound(address);
-        // Functions may be nested (a label with a size inside of another): a few steps back
-        // suffice.
+        // Functions may be nested (a label with a size inside of another): a few steps
+        // back suffice.
         for (int steps = 0; i > 0 && steps < 4; ++steps) {
             const std::size_t first = first_at(i - 1);
             for (std::size_t k = first; k < i; ++k) {

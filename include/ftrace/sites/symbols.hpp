@@ -77,8 +77,8 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
     return *cache;
 }
 
-/// The symbols of an image, read now if they never were, or, with `again`, if they could not be read
-/// before. The caller holds the cache's lock.
+/// The symbols of an image, read now if they never were, or, with `again`, if they could not be
+/// read before. The caller holds the cache's lock.
 [[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(symbol_cache& cache,
                                                                    const loaded_image& image,
                                                                    bool again = false) {
@@ -122,9 +122,9 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
 inline constexpr std::size_t few_sites = 64;
 
 /// The symbols of a few sites of an object that `sites`, sorted, lists: `visitor(const
-/// symbol_table&)` gets a table that has these at least. One pass over the object's symbols, where
-/// reading all of them would take ten times as long; who asks often gets the whole table.
-/// Thread-safe.
+/// symbol_table&)` gets a table that has these at least. One pass over the object's symbols,
+/// where reading all of them would take ten times as long; who asks often gets the whole
+/// table. Thread-safe.
 template <typename Visitor>
 FTRACE_NOTRACE void symbols_of_few(const loaded_object& object,
                                    std::span<const std::uintptr_t> sites, Visitor&& visitor) {

@@ -153,8 +153,8 @@ private:
         return false;
     }
 
-    /// "std::basic_string<char>" becomes "std::string". The name begins at `name`, its list at
-    /// `list`.
+    /// "std::basic_string<char>" becomes "std::string". The name begins at `name`, its list
+    /// at `list`.
     FTRACE_NOTRACE void abbreviate(std::size_t name, std::size_t list) {
         constexpr std::string_view prefix = "std::basic_";
         const std::string_view made = out_;

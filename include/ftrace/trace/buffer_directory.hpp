@@ -22,8 +22,8 @@ struct thread_buffer;  // trace/thread_buffer.hpp
     return at == -1 ? nullptr : reinterpret_cast<void*>(at);
 }
 
-/// Which tracers a thread has buffers of: a chain of small parts, so that threads which end soon cost
-/// little. Parts are never freed.
+/// Which tracers a thread has buffers of: a chain of small parts, so that threads which end soon
+/// cost little. Parts are never freed.
 struct alignas(64) buffer_directory {
     /// Owners that are none: an entry that was never used (where a search ends), one whose tracer
     /// is gone, and one whose buffer is being made.

@@ -56,8 +56,8 @@ namespace detail {
     return at;
 }
 
-/// Behind the bracket that closes the one at `at`, brackets of all kinds nested; npos where none
-/// does.
+/// Behind the bracket that closes the one at `at`, brackets of all kinds nested; npos where
+/// none does.
 [[nodiscard]] FTRACE_NOTRACE inline std::size_t skip_brackets(std::string_view text,
                                                               std::size_t at) {
     std::size_t depth = 0;

@@ -67,8 +67,8 @@ public:
         struct stat file;
         return fd_ >= 0 && ::fstat(fd_, &file) == 0 && S_ISREG(file.st_mode) && file.st_nlink == 0;
     }
-    /// Closes it, if it is a descriptor of its own; one that is only watched stays. Safe behind
-    /// fork().
+    /// Closes it, if it is a descriptor of its own; one that is only watched stays. Safe
+    /// behind fork().
     FTRACE_NOTRACE void forget() noexcept {
         if (!own_) return;
         if (is_same()) ::close(fd_);
@@ -82,7 +82,8 @@ private:
         return fd_ >= 0 && ::fstat(fd_, &file) == 0 && file.st_dev == device_ &&
                file.st_ino == inode_;
     }
-    // A second descriptor at a number that programs do not close or count on; -1: none was to be had.
+    // A second descriptor at a number that programs do not close or count on; -1: none was to
+    // be had.
     [[nodiscard]] FTRACE_NOTRACE static int above(int fd) noexcept {
         constexpr int wanted = 1000;
         rlimit limit{};

@@ -68,8 +68,8 @@ public:
         __atomic_store_n(&slot.stamp, stamp, __ATOMIC_RELEASE);
     }
 
-    /// Fills the slots behind an event's first with `count` words; the last slot is padded with
-    /// zeros.
+    /// Fills the slots behind an event's first with `count` words; the last slot is padded
+    /// with zeros.
     FTRACE_NO_INSTRUMENTATION void write_continuation(std::uint64_t position,
                                                       const std::uint64_t* words,
                                                       std::uint32_t count) noexcept {

@@ -41,8 +41,8 @@ public:
     FTRACE_NOTRACE scope_facts& operator=(scope_facts&&) = default;
     FTRACE_NOTRACE ~scope_facts() = default;
 
-    /// Learns from one symbol: vtables, type information, constructors, qualified members, types of
-    /// parameters.
+    /// Learns from one symbol: vtables, type information, constructors, qualified members, types
+    /// of parameters.
     FTRACE_NOTRACE void add(std::string_view demangled) {
         for (const std::string_view of : {"vtable for ", "typeinfo for ", "typeinfo name for "})
             if (demangled.substr(0, of.size()) == of) {

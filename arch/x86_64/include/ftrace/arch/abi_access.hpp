@@ -52,8 +52,8 @@ FTRACE_STUB_INLINE void copy_bytes(void* to, const void* from) noexcept {
     }
 }
 
-/// The stack word `offset` bytes above the first stack argument, while the function is being
-/// entered.
+/// The stack word `offset` bytes above the first stack argument, while the function is
+/// being entered.
 FTRACE_STUB_INLINE void* stack_argument(const ftrace_regs& regs, std::size_t offset) noexcept {
     return reinterpret_cast<void*>(arch_access::stack_pointer(regs) + 8 + offset);
 }

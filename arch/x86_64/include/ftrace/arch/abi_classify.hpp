@@ -35,8 +35,9 @@ __extension__ typedef _Complex long double complex_long_double;
 template <typename T, typename... Others>
 inline constexpr bool is_one_of = (std::is_same_v<T, Others> || ...);
 
-/// clang strays from the psABI: with one register left it passes the halves of an __int128 in it and on the stack, and
-/// a nullptr_t takes a register that it does not count, so that a later class may be torn apart in the same way.
+/// clang strays from the psABI: with one register left it passes the halves of an __int128 in it
+/// and on the stack, and a nullptr_t takes a register that it does not count, so that a later class
+/// may be torn apart in the same way.
 #if defined(__clang__)
 inline constexpr bool splits_values = true;
 #else
@@ -88,8 +89,8 @@ FTRACE_NOTRACE consteval bool passed_by_address() {
         return false;
     } else {
 #if defined(__clang__) && __clang_major__ < 20
-        // Up to clang 19 this trait is "may be passed in registers", [[clang::trivial_abi]]
-        // included.
+        // Up to clang 19 this trait is "may be passed in registers",
+        // [[clang::trivial_abi]] included.
         return !__is_trivially_relocatable(T);
 #else
         return !std::is_trivially_destructible_v<T> || !std::is_move_constructible_v<T> ||
@@ -144,8 +145,8 @@ FTRACE_NOTRACE consteval type_class classify() {
                 c.known = true;
             } else {
                 // Above two eightbytes only a single __m256 or __m512 in a class may still go to a
-                // register. Alignment above 16 is left to the compiler too: gcc and clang differ in
-                // it.
+                // register. Alignment above 16 is left to the compiler too: gcc and clang differ
+                // in it.
                 c.known = c.memory = !std::is_empty_v<T> && sizeof(T) > 16 && sizeof(T) != 32 &&
                                      sizeof(T) != 64 && alignof(T) <= 16;
             }

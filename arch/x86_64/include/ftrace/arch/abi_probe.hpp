@@ -265,8 +265,8 @@ inline constexpr std::size_t probe_vector_size = 32;
 inline constexpr std::size_t probe_vector_size = 16;
 #endif
 
-/// A vector that this file's code passes otherwise than a function compiled for such vectors takes
-/// it.
+/// A vector that this file's code passes otherwise than a function compiled for such vectors
+/// takes it.
 template <typename T>
 FTRACE_NOTRACE consteval bool too_wide() {
     if constexpr (is_vector<T>)

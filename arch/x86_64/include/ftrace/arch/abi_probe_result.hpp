@@ -1,6 +1,6 @@
 // Where the compiler itself expects a class returned by value: a call of a producer that leaves
-// tags in every result register, compiled here, is made once; the tags that arrive in the object
-// tell.
+// tags in every result register, compiled here, is made once; the tags that arrive in the
+// object tell.
 #pragma once
 
 #include <ftrace/arch/abi_probe.hpp>

@@ -74,7 +74,8 @@ FTRACE_STUB_INLINE unsigned long stack_pointer(const ftrace_regs& regs) noexcept
     return arch_access::stack_pointer(regs);
 }
 
-/// Where the register is: the frame pointer in its slot of the stub's frame, where there is no full set.
+/// Where the register is: the frame pointer in its slot of the stub's frame, where there is no
+/// full set.
 template <reg Register>
 FTRACE_STUB_INLINE std::uint64_t& named_register(ftrace_regs& regs) noexcept {
     saved_registers& saved = arch_access::saved(regs);

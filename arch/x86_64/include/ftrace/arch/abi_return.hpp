@@ -123,8 +123,8 @@ FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located_result(
         store_located(regs, at, from, size);
 }
 
-/// Copies a result of type T out of what a return stub saved. A result in memory is where rax
-/// points.
+/// Copies a result of type T out of what a return stub saved. A result in memory is where
+/// rax points.
 template <typename T>
 FTRACE_STUB_INLINE void load_result(const ftrace_regs& regs, void* to) noexcept {
     constexpr location at = result_location(classify_result<T>());

@@ -30,7 +30,8 @@
 
 namespace ftrace::inline v0::arch {
 
-/// `Owner::returned` is the C++ side: vector_width(std::uintptr_t trampoline, ftrace_regs&) noexcept.
+/// `Owner::returned` is the C++ side: vector_width(std::uintptr_t trampoline,
+/// ftrace_regs&) noexcept.
 template <class Owner, vector_width Width>
 struct return_stub;
 
@@ -130,7 +131,8 @@ template <class Owner>
     return arch_access::saved(regs).gpr.ax;
 }
 
-/// Compare and swap against signal handlers of the same thread: one instruction, but no lock prefix.
+/// Compare and swap against signal handlers of the same thread: one instruction, but no
+/// lock prefix.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool swap_if_equal_locally(
     std::uintptr_t& word, std::uintptr_t expected, std::uintptr_t desired) noexcept {
     bool swapped;

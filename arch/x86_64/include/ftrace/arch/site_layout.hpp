@@ -20,8 +20,8 @@ inline constexpr std::size_t farthest_site = sizeof landing_pad;
     return available >= sizeof landing_pad && std::memcmp(at, landing_pad, sizeof landing_pad) == 0;
 }
 
-/// Whether `site` is the site of the function that begins at `start`, rather than of a short function's neighbour: it
-/// stands at the function's first byte, or behind its endbr64.
+/// Whether `site` is the site of the function that begins at `start`, rather than of a short
+/// function's neighbour: it stands at the function's first byte, or behind its endbr64.
 [[nodiscard]] FTRACE_NOTRACE inline bool is_site_of(std::uintptr_t site,
                                                     std::uintptr_t start) noexcept {
     return site == start ||
