@@ -1,4 +1,5 @@
-// Attributes and version: the only macros a program sees, besides FTRACE_ASSERT-free code.
+// Attributes and version. For programs: FTRACE_TRACEABLE, FTRACE_INTERPOSABLE, FTRACE_NOTRACE and
+// FTRACE_GENERAL_REGS_ONLY. All other macros of the library are its own.
 #pragma once
 
 #if !defined(__cplusplus) || __cplusplus < 202002L
@@ -57,8 +58,8 @@
 #endif
 
 /// Compiles a function without vector and floating-point registers: what a callback of an
-/// ARGS_INTEGER ops has to carry, since its stub saves none. Floating-point code in such a function
-/// is an error of the compiler.
+/// ARGS_INTEGER ops has to carry, since its stub saves none. gcc refuses floating-point code in such
+/// a function; clang makes of it calls of the soft-float library, which uses general registers.
 #define FTRACE_GENERAL_REGS_ONLY __attribute__((target("general-regs-only")))
 
 /// A few instructions of a stub's C++ side, inlined with or without vector registers around them.
