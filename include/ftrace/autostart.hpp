@@ -22,7 +22,8 @@
 // parent does later.
 //
 // The file is that which FTRACE_OUTPUT names at the start, and standard error what it is then,
-// wherever the program goes and whatever descriptors it closes.
+// wherever the program goes and whatever descriptors it closes; but a program that closes high ones
+// too (closefrom) loses a trace that is for standard error.
 //
 // An empty variable is as good as none. One whose name is much like those above is a mistake; other
 // names, FTRACE_DIR say, are other programs'.

@@ -8,6 +8,11 @@
 
 #include <new>
 
+#pragma GCC diagnostic push
+#if !defined(__clang__)
+// About attributes of the user's functions and vectors, which do not matter here.
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+#endif
 namespace ftrace::inline v0 {
 namespace detail {
 
@@ -299,3 +304,4 @@ FTRACE_STUB_INLINE void override_function_with_return(ftrace_regs& regs) noexcep
 }
 
 }  // namespace ftrace::inline v0
+#pragma GCC diagnostic pop

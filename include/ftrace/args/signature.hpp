@@ -72,6 +72,28 @@ struct signature_of<R(P..., ...) noexcept(NoExcept)> {
     using type = call_signature<true, R, P...>;
 };
 
+#if defined(__clang__)  // there __attribute__((noreturn)) is part of the type
+template <typename R, typename... P, bool NoExcept>
+struct signature_of<__attribute__((noreturn)) R(P...) noexcept(NoExcept)> {
+    using type = call_signature<false, R, P...>;
+};
+template <typename R, typename... P, bool NoExcept>
+struct signature_of<__attribute__((noreturn)) R(P..., ...) noexcept(NoExcept)> {
+    using type = call_signature<true, R, P...>;
+};
+#define FTRACE_NORETURN_MEMBER_SIGNATURE(cv, ref)                                                  \
+    template <typename R, typename C, typename... P, bool NoExcept>                                \
+    struct signature_of<__attribute__((noreturn)) R (C::*)(P...) cv ref noexcept(NoExcept)> {      \
+        using type = call_signature<false, R, cv C*, P...>;                                        \
+    };                                                                                             \
+    template <typename R, typename C, typename... P, bool NoExcept>                                \
+    struct signature_of<__attribute__((noreturn)) R (C::*)(P..., ...) cv ref noexcept(NoExcept)> { \
+        using type = call_signature<true, R, cv C*, P...>;                                         \
+    };
+#else
+#define FTRACE_NORETURN_MEMBER_SIGNATURE(cv, ref)
+#endif
+
 // Every qualifier is part of a member function's type; `this` points to the class with its
 // cv-qualifiers.
 #define FTRACE_MEMBER_SIGNATURE(cv, ref)                                 \
@@ -82,7 +104,8 @@ struct signature_of<R(P..., ...) noexcept(NoExcept)> {
     template <typename R, typename C, typename... P, bool NoExcept>      \
     struct signature_of<R (C::*)(P..., ...) cv ref noexcept(NoExcept)> { \
         using type = call_signature<true, R, cv C*, P...>;               \
-    };
+    };                                                                   \
+    FTRACE_NORETURN_MEMBER_SIGNATURE(cv, ref)
 #define FTRACE_MEMBER_SIGNATURES(cv) \
     FTRACE_MEMBER_SIGNATURE(cv, )    \
     FTRACE_MEMBER_SIGNATURE(cv, &)   \
@@ -93,6 +116,7 @@ FTRACE_MEMBER_SIGNATURES(volatile)
 FTRACE_MEMBER_SIGNATURES(const volatile)
 #undef FTRACE_MEMBER_SIGNATURES
 #undef FTRACE_MEMBER_SIGNATURE
+#undef FTRACE_NORETURN_MEMBER_SIGNATURE
 
 template <typename F>
 using signature_t = typename signature_of<std::remove_cv_t<F>>::type;

@@ -153,8 +153,14 @@ FTRACE_STUB_INLINE accessed<T> refer(unsigned long address) noexcept {
         arch::load_result<T>(regs, slot.bytes);                                 \
         return FTRACE_COPIED(T, slot);                                          \
     }
+#pragma GCC diagnostic push
+#if !defined(__clang__)
+// A std::initializer_list is handed on, not made here.
+#pragma GCC diagnostic ignored "-Winit-list-lifetime"
+#endif
 FTRACE_VALUE_ACCESSORS(FTRACE_STUB_INLINE, general)
 FTRACE_VALUE_ACCESSORS(FTRACE_VECTOR_ACCESSOR, vector)
+#pragma GCC diagnostic pop
 #undef FTRACE_VALUE_ACCESSORS
 #undef FTRACE_COPIED
 

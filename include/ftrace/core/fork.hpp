@@ -9,30 +9,33 @@
 
 namespace ftrace::inline v0::detail {
 
-/// Whether the thread took the process's lock before its fork().
-FTRACE_LOCAL inline constinit thread_local bool fork_holds_lock
+/// Whether the thread took the process's locks before its fork().
+FTRACE_LOCAL inline constinit thread_local bool fork_holds_locks
     __attribute__((tls_model("initial-exec"))) = false;
 
-/// No change of text, filters or lists is half done in the child. From inside a callback the lock
-/// is not taken: who holds it may be waiting for that callback.
+/// No change of text, filters or lists is half done in the child. From inside a callback the locks
+/// are not taken: who holds them may be waiting for that callback.
 FTRACE_LOCAL FTRACE_NOTRACE inline void before_fork() noexcept {
     process_state* const shared = shared_state();
     const thread_state* const mine = this_thread();
     if (mine == nullptr || in_section(*mine)) return;
     shared->lock.lock();
-    fork_holds_lock = true;
+    shared->images.lock();
+    fork_holds_locks = true;
 }
 FTRACE_LOCAL FTRACE_NOTRACE inline void after_fork_in_parent() noexcept {
-    if (!fork_holds_lock) return;
-    fork_holds_lock = false;
+    if (!fork_holds_locks) return;
+    fork_holds_locks = false;
+    shared_state()->images.unlock();
     shared_state()->lock.unlock();
 }
 /// The thread has another number here, by which others tell whether it lives.
 FTRACE_LOCAL FTRACE_NOTRACE inline void after_fork_in_child() noexcept {
     process_state* const shared = shared_state();
     shared->threads.keep_only(current_thread);
-    if (!fork_holds_lock) return;
-    fork_holds_lock = false;
+    if (!fork_holds_locks) return;
+    fork_holds_locks = false;
+    shared->images.unlock_in_child();
     shared->lock.unlock_in_child();
 }
 

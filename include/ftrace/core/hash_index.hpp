@@ -39,7 +39,11 @@ public:
         return none;
     }
 
+    /// Once for an element and a hash, however often it comes.
     FTRACE_NOTRACE void insert(std::uint64_t hash, std::uint32_t element) {
+        const auto is_element = [element](std::uint32_t known)
+                                    FTRACE_NOTRACE { return known == element; };
+        if (find(hash, is_element) != none) return;
         if (2 * (used_ + 1) > places_.size()) grow();
         put({hash, element});
         ++used_;

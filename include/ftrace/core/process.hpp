@@ -32,7 +32,8 @@ struct process_state {
     process_state& operator=(const process_state&) = delete;
 
     thread_pool threads;
-    recursive_lock lock;  ///< serialises all that changes text, filters and lists of ops
+    recursive_lock lock;    ///< serialises all that changes text, filters and lists of ops
+    recursive_lock images;  ///< see image_guard in sites/loaded_image.hpp; taken behind `lock`
     text_state* text = nullptr;
     registry_state* registry = nullptr;
 };

@@ -35,14 +35,14 @@ public:
     FTRACE_NOTRACE result(T value) noexcept(std::is_nothrow_move_constructible_v<T>)
         : value_(std::move(value)), has_value_(true) {}
     FTRACE_NOTRACE result(ftrace::error e) noexcept : error_(std::move(e)), has_value_(false) {}
-    FTRACE_NOTRACE result(result&& other) noexcept : has_value_(other.has_value_) {
-        take(std::move(other));
+    FTRACE_NOTRACE result(result&& that) noexcept : has_value_(that.has_value_) {
+        take(std::move(that));
     }
-    FTRACE_NOTRACE result& operator=(result&& other) noexcept {
-        if (this != &other) {
+    FTRACE_NOTRACE result& operator=(result&& that) noexcept {
+        if (this != &that) {
             clear();
-            has_value_ = other.has_value_;
-            take(std::move(other));
+            has_value_ = that.has_value_;
+            take(std::move(that));
         }
         return *this;
     }
@@ -55,12 +55,12 @@ public:
     FTRACE_NOTRACE const T& value() const& { return check(), value_; }
     FTRACE_NOTRACE T&& value() && { return check(), std::move(value_); }
     template <typename U>
-    [[nodiscard]] FTRACE_NOTRACE T value_or(U&& other) const& {
-        return has_value_ ? value_ : static_cast<T>(std::forward<U>(other));
+    [[nodiscard]] FTRACE_NOTRACE T value_or(U&& that) const& {
+        return has_value_ ? value_ : static_cast<T>(std::forward<U>(that));
     }
     template <typename U>
-    [[nodiscard]] FTRACE_NOTRACE T value_or(U&& other) && {
-        return has_value_ ? std::move(value_) : static_cast<T>(std::forward<U>(other));
+    [[nodiscard]] FTRACE_NOTRACE T value_or(U&& that) && {
+        return has_value_ ? std::move(value_) : static_cast<T>(std::forward<U>(that));
     }
     [[nodiscard]] FTRACE_NOTRACE T& operator*() & { return value(); }
     [[nodiscard]] FTRACE_NOTRACE const T& operator*() const& { return value(); }
@@ -71,8 +71,8 @@ public:
     /// The error; only where has_value() is false.
     [[nodiscard]] FTRACE_NOTRACE const ftrace::error& error() const& noexcept { return error_; }
     [[nodiscard]] FTRACE_NOTRACE ftrace::error&& error() && noexcept { return std::move(error_); }
-    [[nodiscard]] FTRACE_NOTRACE ftrace::error error_or(ftrace::error other) const& {
-        return has_value_ ? std::move(other) : error_;
+    [[nodiscard]] FTRACE_NOTRACE ftrace::error error_or(ftrace::error that) const& {
+        return has_value_ ? std::move(that) : error_;
     }
 
     /// `next(value)`, which is another result, or this error.
@@ -112,10 +112,10 @@ public:
         has_value_ = true;
         return value_;
     }
-    FTRACE_NOTRACE void swap(result& other) noexcept {
+    FTRACE_NOTRACE void swap(result& that) noexcept {
         result mine(std::move(*this));
-        *this = std::move(other);
-        other = std::move(mine);
+        *this = std::move(that);
+        that = std::move(mine);
     }
     FTRACE_NOTRACE friend void swap(result& a, result& b) noexcept { a.swap(b); }
     /// Errors are equal to no value.
@@ -127,11 +127,11 @@ private:
     FTRACE_NOTRACE void check() const {
         if (!has_value_) detail::bad_result_access(error_);
     }
-    FTRACE_NOTRACE void take(result&& other) noexcept {
+    FTRACE_NOTRACE void take(result&& that) noexcept {
         if (has_value_)
-            ::new (static_cast<void*>(&value_)) T(std::move(other.value_));
+            ::new (static_cast<void*>(&value_)) T(std::move(that.value_));
         else
-            ::new (static_cast<void*>(&error_)) ftrace::error(std::move(other.error_));
+            ::new (static_cast<void*>(&error_)) ftrace::error(std::move(that.error_));
     }
     FTRACE_NOTRACE void clear() noexcept {
         if (has_value_)
@@ -157,14 +157,14 @@ public:
 
     FTRACE_NOTRACE result() noexcept : has_value_(true) {}
     FTRACE_NOTRACE result(ftrace::error e) noexcept : error_(std::move(e)), has_value_(false) {}
-    FTRACE_NOTRACE result(result&& other) noexcept : has_value_(other.has_value_) {
-        take(std::move(other));
+    FTRACE_NOTRACE result(result&& that) noexcept : has_value_(that.has_value_) {
+        take(std::move(that));
     }
-    FTRACE_NOTRACE result& operator=(result&& other) noexcept {
-        if (this != &other) {
+    FTRACE_NOTRACE result& operator=(result&& that) noexcept {
+        if (this != &that) {
             clear();
-            has_value_ = other.has_value_;
-            take(std::move(other));
+            has_value_ = that.has_value_;
+            take(std::move(that));
         }
         return *this;
     }
@@ -178,8 +178,8 @@ public:
     FTRACE_NOTRACE void operator*() const { value(); }
     [[nodiscard]] FTRACE_NOTRACE const ftrace::error& error() const& noexcept { return error_; }
     [[nodiscard]] FTRACE_NOTRACE ftrace::error&& error() && noexcept { return std::move(error_); }
-    [[nodiscard]] FTRACE_NOTRACE ftrace::error error_or(ftrace::error other) const& {
-        return has_value_ ? std::move(other) : error_;
+    [[nodiscard]] FTRACE_NOTRACE ftrace::error error_or(ftrace::error that) const& {
+        return has_value_ ? std::move(that) : error_;
     }
 
     /// As those of result<T>, with functions that take no value.
@@ -208,11 +208,11 @@ public:
         return result(ftrace::error(std::forward<Change>(change)(std::move(error_))));
     }
     FTRACE_NOTRACE void emplace() noexcept { *this = result(); }
-    FTRACE_NOTRACE void swap(result& other) noexcept { std::swap(*this, other); }
+    FTRACE_NOTRACE void swap(result& that) noexcept { std::swap(*this, that); }
 
 private:
-    FTRACE_NOTRACE void take(result&& other) noexcept {
-        if (!has_value_) ::new (static_cast<void*>(&error_)) ftrace::error(std::move(other.error_));
+    FTRACE_NOTRACE void take(result&& that) noexcept {
+        if (!has_value_) ::new (static_cast<void*>(&error_)) ftrace::error(std::move(that.error_));
     }
     FTRACE_NOTRACE void clear() noexcept {
         if (!has_value_) error_.~error_type();

@@ -41,7 +41,7 @@ struct argument_reading {
 ///     each call returned its first word, and an integer      every layout without a result's
 ///     parameter would have been an address in each           address that says so
 ///
-/// The last two are coincidences, though possible: whoever hashes an address may pass it as an int
+/// The last two rule out what is possible, but a coincidence: whoever hashes an address may pass it as an int
 /// in a register that still holds all of it, or take it for a number and give it back. What rests
 /// on a compiler's habit alone (a small integer in a register whose upper half is in use; a pointer
 /// that is no address) rules nothing out, and makes a layout less likely.

@@ -52,7 +52,7 @@ public:
     /// another thread or will run, and its memory may go. Calls that are still hooked return to
     /// their callers as ever. Errors: as registration::unregister().
     FTRACE_NOTRACE result<void> unregister() {
-        detail::locked_registry registry(true);
+        detail::locked_registry registry(detail::locked_registry::leaving);
         if (!registry) return registry.failure();
         auto done = detail::registration_access::unregister(registry, entries_);
         detail::withdraw_ticket(registry, std::exchange(ticket_, 0));
@@ -82,7 +82,7 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
     // Before the lock: it asks the dynamic linker (see locked_registry).
     if (detail::process() != nullptr && detail::shared_graph() == nullptr)
         detail::pin_object(reinterpret_cast<const void*>(stub));
-    detail::locked_registry registry;
+    detail::locked_registry registry(detail::locked_registry::changing, &gops.ops);
     if (!registry) return registry.failure();
     if (gops.ops.registered())
         return error{errc::already_registered,
@@ -106,7 +106,7 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
 FTRACE_NOTRACE inline fgraph_ops::~fgraph_ops() {
     if (ticket_ == 0) return;
     if (ops.registered()) (void)unregister_ftrace_function(ops);
-    detail::locked_registry registry(true);
+    detail::locked_registry registry(detail::locked_registry::leaving);
     if (registry) detail::withdraw_ticket(registry, ticket_);
 }
 

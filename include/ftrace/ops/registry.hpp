@@ -100,7 +100,7 @@ public:
     /// of theirs. Other errors: not_registered, if that was done before; busy, from inside a
     /// callback, and then nothing was done.
     FTRACE_NOTRACE result<void> unregister() {
-        detail::locked_registry registry(true);
+        detail::locked_registry registry(detail::locked_registry::leaving);
         if (!registry) return registry.failure();
         return unregister(registry);
     }
@@ -193,7 +193,7 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
 /// system_failure; out_of_memory. With an error nothing was changed. (Kernel:
 /// register_ftrace_function.)
 FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
-    detail::locked_registry registry;
+    detail::locked_registry registry(detail::locked_registry::changing, &op);
     if (!registry) return registry.failure();
     return detail::register_locked(registry, op);
 }
@@ -201,7 +201,7 @@ FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& 
 /// Stops calling the ops' callback: as registration::unregister(). (Kernel:
 /// unregister_ftrace_function.)
 FTRACE_NOTRACE inline result<void> unregister_ftrace_function(ftrace_ops& op) {
-    detail::locked_registry registry(true);
+    detail::locked_registry registry(detail::locked_registry::leaving);
     if (!registry) return registry.failure();
     if (detail::state_of(op).registration == 0) return detail::not_registered();
     return detail::unregister(registry, op);

@@ -12,13 +12,12 @@
 #include <ftrace/ops/ftrace_ops.hpp>
 #include <ftrace/ops/ops_state.hpp>
 #include <ftrace/ops/site_table.hpp>
+#include <ftrace/ops/static_set.hpp>
 #include <ftrace/ops/stubs.hpp>
 #include <ftrace/patch/text_state.hpp>
 #include <ftrace/patch/unwinders.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <new>
-#include <optional>
-#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -54,9 +53,15 @@ FTRACE_NOTRACE inline error switched_off() {
 }
 
 /// Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when it
-/// waits for ours: it has to be done before ours is taken.
-FTRACE_NOTRACE inline void use_dynamic_linker(process_state& process) {
+/// waits for ours: it has to be done before ours is taken. `op`: what is going to be registered, or
+/// null. The object of its stubs stays loaded for good: a thread may be in a stub's first or last
+/// instructions, where nobody sees it, for as long as it likes.
+FTRACE_NOTRACE inline void use_dynamic_linker(process_state& process, ftrace_ops* op) {
     unwinders();
+    const own_stubs* const own = op == nullptr ? nullptr : ops_access::own(*op);
+    const static_set* const set = op == nullptr ? nullptr : ops_access::set(*op);
+    if (own != nullptr) pin_object(own->stubs);
+    if (set != nullptr) pin_object(set);
     // Whoever makes the registry or installs the SIGTRAP handler gives the process its code.
     const text_state* const text = __atomic_load_n(&process.text, __ATOMIC_ACQUIRE);
     if (__atomic_load_n(&process.registry, __ATOMIC_ACQUIRE) == nullptr || text == nullptr ||
@@ -73,11 +78,13 @@ FTRACE_NOTRACE inline void use_dynamic_linker(process_state& process) {
 /// since it may be traced.
 class library_work {
 public:
-    FTRACE_NOTRACE library_work() {
+    /// What may be registered meanwhile.
+    FTRACE_NOTRACE explicit library_work(ftrace_ops* op = nullptr, ftrace_ops* another = nullptr) {
         process_state* const shared = process();
         thread_state* const thread = shared == nullptr ? nullptr : this_thread();
         if (thread == nullptr || in_section(*thread)) return;
-        use_dynamic_linker(*shared);
+        use_dynamic_linker(*shared, op);
+        if (another != nullptr) use_dynamic_linker(*shared, another);
         shared->lock.lock();
         process_ = shared;
         thread_ = thread;
@@ -104,30 +111,43 @@ private:
 /// be had.
 class locked_registry {
 public:
-    /// `leaving`: to take an ops off, which must go on when nothing else may.
-    FTRACE_NOTRACE explicit locked_registry(bool leaving = false) {
+    enum intent : std::uint8_t { changing, leaving };
+
+    /// `leaving`: to take an ops off, which must go on when nothing else may. `op`: what is going to
+    /// be registered.
+    FTRACE_NOTRACE explicit locked_registry(intent why = changing, ftrace_ops* op = nullptr) {
+        // No template of std is used outside the section: it may be traced, and its callback wait
+        // for a thread that waits for this lock.
         process_ = process();
         if (process_ == nullptr) {
-            failure_ = error{errc::version_mismatch,
-                             "another object of this process uses another version of ftrace++, or "
-                             "there is no memory: "
-                             "build all objects with one version"};
+            fail({errc::version_mismatch,
+                  "another object of this process uses another version of ftrace++, or there is no "
+                  "memory: build all objects with one version"});
             return;
         }
         thread_state* const thread = this_thread();
-        // While the registry is in use, not even for the library's own work: a signal handler may
-        // have come between.
-        if (thread != nullptr && std::exchange(thread->own_work, false)) lent_ = thread;
-        if (thread != nullptr && in_section(*thread) && lent_ == nullptr) {
-            failure_ = error{errc::busy,
-                             "called from inside an ftrace callback, where it could wait for "
-                             "itself: do it from another "
-                             "thread, or after the callback"};
+        if (thread == nullptr) {
+            fail({errc::out_of_memory, "65,536 threads live, and there is room for no more"});
             return;
         }
-        if (lent_ == nullptr) use_dynamic_linker(*process_);
-        guard_.emplace(process_->lock);
-        section_.emplace();
+        // While the registry is in use, not even for the library's own work: a signal handler may
+        // have come between.
+        if (thread->own_work) {
+            lent_ = thread;
+            thread->own_work = false;
+        } else if (in_section(*thread)) {
+            fail({errc::busy,
+                  "called from inside an ftrace callback, where it could wait for itself: do it "
+                  "from another thread, or after the callback"});
+            return;
+        } else {
+            use_dynamic_linker(*process_, op);
+            // The lock first: a thread that waits for it must not look as if it were in a callback.
+            process_->lock.lock();
+            outside_ = section_of(*thread);
+            enter_section(*thread, outside_);
+            inside_ = thread;
+        }
         if (process_->registry == nullptr) {
             __atomic_store_n(&process_->registry, new (std::nothrow) registry_state(*process_),
                              __ATOMIC_RELEASE);
@@ -135,32 +155,45 @@ public:
         }
         state_ = process_->registry;
         if (state_ == nullptr)
-            failure_ = error{errc::out_of_memory, "no memory for the registry of sites"};
-        else if (state_->disabled && !leaving)
-            failure_ = switched_off();
+            fail({errc::out_of_memory, "no memory for the registry of sites"});
+        else if (state_->disabled && why != leaving)
+            fail(switched_off());
         else
             state_->sites.refresh();
     }
     FTRACE_NOTRACE ~locked_registry() {
+        if (failed_) failure_.~error();
         if (lent_ != nullptr) lent_->own_work = true;
+        if (inside_ == nullptr) return;
+        leave_section(*inside_, outside_);
+        process_->lock.unlock();
     }
     locked_registry(const locked_registry&) = delete;
     locked_registry& operator=(const locked_registry&) = delete;
 
-    [[nodiscard]] FTRACE_NOTRACE explicit operator bool() const noexcept { return !failure_; }
-    [[nodiscard]] FTRACE_NOTRACE error&& failure() noexcept { return std::move(*failure_); }
+    [[nodiscard]] FTRACE_NOTRACE explicit operator bool() const noexcept { return !failed_; }
+    [[nodiscard]] FTRACE_NOTRACE error&& failure() noexcept {
+        return static_cast<error&&>(failure_);
+    }
     [[nodiscard]] FTRACE_NOTRACE registry_state& operator*() const noexcept { return *state_; }
     [[nodiscard]] FTRACE_NOTRACE registry_state* operator->() const noexcept { return state_; }
     [[nodiscard]] FTRACE_NOTRACE process_state& shared() const noexcept { return *process_; }
 
 private:
+    FTRACE_NOTRACE void fail(error&& why) noexcept {
+        ::new (static_cast<void*>(&failure_)) error(static_cast<error&&>(why));
+        failed_ = true;
+    }
+
     process_state* process_ = nullptr;
     registry_state* state_ = nullptr;
-    thread_state* lent_ = nullptr;  // whose library_work this is part of
-    std::optional<error> failure_;
-    // The lock first: a thread that waits for it must not look as if it were inside a callback.
-    std::optional<lock_guard> guard_;
-    std::optional<internal_section> section_;
+    thread_state* lent_ = nullptr;    // whose library_work this is part of
+    thread_state* inside_ = nullptr;  // whose section this opened
+    std::uint64_t outside_ = 0;
+    bool failed_ = false;
+    union {
+        error failure_;
+    };
 };
 
 /// "the ops of on_parse(...)", by its callback.

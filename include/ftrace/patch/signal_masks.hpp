@@ -107,27 +107,25 @@ private:
 class blocking_thread {
 public:
     FTRACE_NOTRACE explicit blocking_thread(pid_t thread) noexcept
-        : thread_(thread), runs_(runs()) {}
+        : thread_(thread), ran_(has_run()) {}
 
     [[nodiscard]] FTRACE_NOTRACE pid_t thread() const noexcept { return thread_; }
 
     /// Whether it had the time to stop blocking. One that waits for a CPU has not.
     [[nodiscard]] FTRACE_NOTRACE bool had_its_chance(const thread_status& status) noexcept {
         constexpr int enough = 100;
-        if (status.state == 'R' && runs_ >= 0 && runs() == runs_) return false;
+        if (status.state == 'R' && ran_ != 0 && has_run() == ran_) return false;
         return ++looks_ > enough;
     }
 
 private:
-    /// How often it got a CPU; negative: the system does not tell.
-    [[nodiscard]] FTRACE_NOTRACE long runs() const noexcept {
-        const thread_file file(thread_, "schedstat");
-        const char* const last = std::strrchr(file.text(), ' ');
-        return last == nullptr ? -1 : std::strtol(last, nullptr, 10);
+    /// How long it has run, in nanoseconds; 0: the system does not tell.
+    [[nodiscard]] FTRACE_NOTRACE unsigned long long has_run() const noexcept {
+        return std::strtoull(thread_file(thread_, "schedstat").text(), nullptr, 10);
     }
 
     pid_t thread_;
-    long runs_;
+    unsigned long long ran_;
     int looks_ = 0;
 };
 

@@ -74,8 +74,11 @@ private:
 /// Publishes a batch to the SIGTRAP handler; takes it back when no handler can hold it any more.
 class published_batch {
 public:
+    /// A handler that began before, and saw no batch, is through when this returns: it must not take
+    /// the next int3 for somebody else's.
     FTRACE_NOTRACE published_batch(text_state& text, edit_batch& batch) noexcept : text_(text) {
         __atomic_store_n(&text_.active, &batch, __ATOMIC_SEQ_CST);
+        wait_for_handlers(text_);
     }
     FTRACE_NOTRACE ~published_batch() {
         __atomic_store_n(&text_.active, static_cast<edit_batch*>(nullptr), __ATOMIC_SEQ_CST);
@@ -86,6 +89,26 @@ public:
 
 private:
     text_state& text_;
+};
+
+/// The first bytes are back unless the change was decided: also if asking threads runs out of
+/// memory, which throws.
+class undecided_text {
+public:
+    FTRACE_NOTRACE undecided_text(const arch::text_edit* begin, const arch::text_edit* end) noexcept
+        : begin_(begin), end_(end) {}
+    FTRACE_NOTRACE ~undecided_text() {
+        if (begin_ == nullptr) return;
+        for (auto* edit = begin_; edit != end_; ++edit) arch::poke_head(*edit, edit->before);
+        synchronize_cores();
+    }
+    undecided_text(const undecided_text&) = delete;
+    undecided_text& operator=(const undecided_text&) = delete;
+    FTRACE_NOTRACE void decide() noexcept { begin_ = nullptr; }
+
+private:
+    const arch::text_edit* begin_;
+    const arch::text_edit* end_;
 };
 
 /// What synchronize_cores() does where membarrier() is forbidden.
@@ -146,14 +169,16 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
     if (auto found = writable.find(edits, runs); !found) return found;
     if (auto verified = verify(edits); !verified) return verified;
     if (auto installed = install_trap_handler(*state); !installed) return installed;
-    note_sites(*state, edits);
-    if (auto opened = writable.open(); !opened) return opened;
     const bool threads = __libc_single_threaded == 0;
     unmasked_handlers handlers;
     if (threads) {
         handlers.unmask();
         if (auto checked = check_masks(); !checked) return checked;
     }
+    note_sites(*state, edits);
+    if (auto opened = writable.open(); !opened) return opened;
+    // Again: that may have taken a while.
+    if (auto verified = verify(edits); !verified) return verified;
 
     // Plain pointers from here on: functions of std::vector may be among those that change.
     const arch::text_edit* const begin = edits.data();
@@ -165,15 +190,12 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
     {
         const signals_blocked quiet;
         const published_batch published(*state, batch);
+        undecided_text undecided(begin, end);
         for (auto* edit = begin; edit != end; ++edit) arch::poke_trap(*edit);
         synchronize_cores();
-        if (nops_to_leave && threads) {
-            if (auto left = evacuate(*state); !left) {
-                for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->before);
-                synchronize_cores();
-                return left;
-            }
-        }
+        if (nops_to_leave && threads)
+            if (auto left = evacuate(*state); !left) return left;
+        undecided.decide();
         __atomic_store_n(&batch.decided, true, __ATOMIC_RELEASE);
         for (auto* edit = begin; edit != end; ++edit) arch::poke_tail(*edit, edit->after);
         synchronize_cores();

@@ -84,9 +84,8 @@ struct kept_names {
 
 /// A copy of `name` that stays for good; the same one for equal names.
 [[nodiscard]] FTRACE_NOTRACE inline std::string_view kept_name(std::string_view name) {
-    static recursive_lock* const lock = new recursive_lock;
     static kept_names* names = nullptr;
-    const lock_guard guard(*lock);
+    const image_guard guard;
     for (const kept_names* known = names; known != nullptr; known = known->next)
         if (known->name == name) return known->name;
     names = new kept_names{std::string(name), names};

@@ -31,7 +31,8 @@ inline constexpr std::string_view words_of_demanglers =
     "keyed to vtable typeinfo name construction ull substitution "
     // Abbreviations of type_spelling.hpp.
     "wstring u8string u16string u32string wstring_view u8string_view u16string_view u32string_view "
-    "wistream wostream wiostream ";
+    "wistream wostream wiostream wifstream wofstream wfstream wistringstream wostringstream "
+    "wstringstream wstreambuf wfilebuf wstringbuf wsyncbuf wosyncstream wios ";
 
 /// The word that a name's linker form must contain if the pattern is to match; empty if no such
 /// word is certain.

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/process.hpp>
 #include <ftrace/sites/elf_file.hpp>
 #include <ftrace/sites/mapped_path.hpp>
 #include <string>
@@ -190,10 +191,28 @@ struct image_visit {
     }
 };
 
+/// Held while loaded objects are looked at and their symbols read. fork() takes it, so that no
+/// thread is inside the loader's own lock then, which a child would find locked for ever.
+class image_guard {
+public:
+    FTRACE_NOTRACE image_guard() noexcept : process_(process()) {
+        if (process_ != nullptr) process_->images.lock();
+    }
+    FTRACE_NOTRACE ~image_guard() {
+        if (process_ != nullptr) process_->images.unlock();
+    }
+    image_guard(const image_guard&) = delete;
+    image_guard& operator=(const image_guard&) = delete;
+
+private:
+    process_state* process_;
+};
+
 /// Calls visitor(const loaded_image&, load_count) for each object until it returns false. Nothing
 /// is unloaded meanwhile, and the visitor must neither load anything nor wait for another thread.
 template <typename Visitor>
 FTRACE_NOTRACE void for_each_image(Visitor&& visitor) {
+    const image_guard guard;
     image_visit<Visitor> visit{visitor};
     ::dl_iterate_phdr(&image_visit<Visitor>::visit, &visit);
 }

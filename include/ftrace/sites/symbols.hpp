@@ -55,7 +55,6 @@ struct symbol_cache {
     symbol_cache& operator=(const symbol_cache&) = delete;
     FTRACE_NOTRACE ~symbol_cache() = default;
 
-    recursive_lock lock;  // taken before the loader's lock, never within it
     object* objects = nullptr;
     unsigned partial_reads = 0;  // see symbols_of_few()
 
@@ -72,13 +71,14 @@ struct symbol_cache {
     }
 };
 
+/// The caller holds an image_guard.
 FTRACE_NOTRACE inline symbol_cache& symbols_read() {
     static symbol_cache* const cache = new symbol_cache;  // outlives every static object
     return *cache;
 }
 
 /// The symbols of an image, read now if they never were, or, with `again`, if they could not be
-/// read before. The caller holds the cache's lock.
+/// read before. The caller holds an image_guard.
 [[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(symbol_cache& cache,
                                                                    const loaded_image& image,
                                                                    bool again = false) {
@@ -101,8 +101,8 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
 /// The symbols of an object, read now if they never were; empty if it was unloaded before. Valid
 /// for ever. Thread-safe.
 [[nodiscard]] FTRACE_NOTRACE inline const symbol_table& symbols_of(const loaded_object& object) {
+    const image_guard guard;
     symbol_cache& cache = symbols_read();
-    const lock_guard guard(cache.lock);
     const symbol_cache::object* const known =
         cache.find(object.path, object.build_id, object.header, object.bias);
     if (known != nullptr && !known->unread) return known->table;
@@ -129,10 +129,10 @@ template <typename Visitor>
 FTRACE_NOTRACE void symbols_of_few(const loaded_object& object,
                                    std::span<const std::uintptr_t> sites, Visitor&& visitor) {
     constexpr unsigned most_partial_reads = 64;
-    symbol_cache& cache = symbols_read();
     symbol_table few;
     {
-        const lock_guard guard(cache.lock);
+        const image_guard guard;
+        symbol_cache& cache = symbols_read();
         const symbol_cache::object* const known =
             cache.find(object.path, object.build_id, object.header, object.bias);
         if (known != nullptr || sites.size() > few_sites ||
@@ -198,8 +198,8 @@ FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
 /// Thread-safe; allocates: not for callbacks.
 [[nodiscard]] FTRACE_NOTRACE inline function_symbol symbol_of(std::uintptr_t address) {
     using namespace detail;
+    const image_guard guard;
     symbol_cache& cache = symbols_read();
-    const lock_guard guard(cache.lock);
     function_symbol found;
     found.name = hex(address);
     found.start = address;
@@ -223,8 +223,8 @@ FTRACE_NOTRACE void for_each_site_symbols(const loaded_object& object,
 /// functions too; 0 if none does. Reads the symbols of all objects up to that one.
 [[nodiscard]] FTRACE_NOTRACE inline std::uintptr_t address_of_symbol(std::string_view linker_name) {
     using namespace detail;
+    const image_guard guard;
     symbol_cache& cache = symbols_read();
-    const lock_guard guard(cache.lock);
     std::uintptr_t address = 0;
     for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
         if (image.is_vdso()) return true;

@@ -112,6 +112,7 @@ private:
                 is_volatile = more = true;
             }
         }
+        const std::size_t begin = out_.size();
         std::size_t end = 0;  // of the type that pointers, references and arrays are made of
         while (end < argument.size() && argument[end] != '*' && argument[end] != '&' &&
                argument[end] != '(' && argument[end] != '[')
@@ -122,7 +123,9 @@ private:
         append(argument.substr(end));
         if (!parameter) return;
         for (const std::string_view own : {" const", "*const"})
-            if (std::string_view(out_).ends_with(own)) out_.resize(out_.size() - 5);
+            if (std::string_view(out_).substr(begin).ends_with(own) &&
+                out_.size() - begin > own.size())  // "*const" alone is a glob
+                out_.resize(out_.size() - 5);
         if (out_.ends_with(' ')) out_.pop_back();
     }
 
@@ -139,7 +142,12 @@ private:
                                         {"unsigned long int", "unsigned long"},
                                         {"long unsigned int", "unsigned long"},
                                         {"long long int", "long long"},
-                                        {"unsigned long long int", "unsigned long long"}};
+                                        {"unsigned long long int", "unsigned long long"},
+                                        {"long long unsigned int", "unsigned long long"},
+                                        {"long long unsigned", "unsigned long long"},
+                                        {"long unsigned", "unsigned long"},
+                                        {"short unsigned int", "unsigned short"},
+                                        {"std::nullptr_t", "decltype(nullptr)"}};
         for (const synonym& each : synonyms)
             if (type == each.written) type = each.meant;
         append(type);

@@ -137,7 +137,7 @@ public:
     /// traced. Errors: already_registered; invalid_argument, an unknown tracer; and those of
     /// register_ftrace_function(). With an error nothing is traced, and the program runs on.
     FTRACE_NOTRACE result<void> start() {
-        const detail::library_work untraced;
+        const detail::library_work untraced(&function_, &graph_.ops);
         if (auto known = check_name(); !known) return known;
         if (running_) return error{errc::already_registered, "this tracer runs already"};
         recorder_.buffers.configure(options_.buffer_kb * 1024, options_.when_full);

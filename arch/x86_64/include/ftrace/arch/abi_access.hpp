@@ -55,7 +55,9 @@ FTRACE_STUB_INLINE void copy_bytes(void* to, const void* from) noexcept {
 /// The stack word `offset` bytes above the first stack argument, while the function is
 /// being entered.
 FTRACE_STUB_INLINE void* stack_argument(const ftrace_regs& regs, std::size_t offset) noexcept {
-    return reinterpret_cast<void*>(arch_access::stack_pointer(regs) + 8 + offset);
+    std::uint64_t at = arch_access::stack_pointer(regs) + 8 + offset;
+    asm("" : "+r"(at));  // gcc would take it for an offset from a null pointer, and warn
+    return reinterpret_cast<void*>(at);
 }
 
 /// The saved bytes of one place, or nullptr where the policy saved fewer than `size` of them.

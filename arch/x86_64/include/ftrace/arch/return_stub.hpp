@@ -59,10 +59,10 @@ struct return_stub;
     }
 
 // Writing a wide register whose upper part was zero would mark that part as in use, and slow down SSE code of the
-// program on some processors; a narrower VEX move leaves it zero and unmarked (SDM volume 1, 14.1.4). eax: the width
+// program on some processors; a narrower VEX move leaves it zero and unmarked (SDM volume 1, 14.1.4). ax: the width
 // that is in use.
 #define FTRACE_RETURN_YMM_OR_XMM                                                                    \
-    "  cmpl $32, %%eax\n"                                                                           \
+    "  cmpw $32, %%ax\n"                                                                           \
     "  jae 2f\n"                                                                                    \
     FTRACE_RESTORE_VECTORS("vmovaps", "xmm", "32", 2)                                               \
     "  jmp 3f\n"                                                                                    \
@@ -70,7 +70,7 @@ struct return_stub;
     FTRACE_RESTORE_VECTORS("vmovaps", "ymm", "32", 2)                                               \
     "3:\n"
 #define FTRACE_RETURN_ZMM_OR_XMM                                                                    \
-    "  cmpl $32, %%eax\n"                                                                           \
+    "  cmpw $32, %%ax\n"                                                                           \
     "  jae 2f\n"                                                                                    \
     FTRACE_RESTORE_VECTORS("vmovaps", "xmm", "64", 2)                                               \
     "  jmp 4f\n"                                                                                    \
