@@ -15,7 +15,8 @@ def ftrace_test(name, srcs, deps = [], copts = [], traced = True, size = "small"
       traced: whether every function of srcs is a site.
       size: as in cc_test.
       cases: how many test cases there are, if each is to run in a process of its own: Catch2 takes its share of them
-        from the variables by which Bazel numbers the shards.
+        from the variables by which Bazel numbers the shards. A case that cannot be tested here says so by WARN and
+        returns: a process whose only case calls SKIP fails.
       **kwargs: as in cc_test.
     """
     if cases > 1:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Each test case of these folders runs in a process of its own: their BUILD files tell how many there are, which
-# must be true.
+# must be true. None of them calls SKIP: a process all of whose cases do that fails.
 #
 #     shards.sh FOLDER...
 set -u
@@ -24,6 +24,10 @@ for folder in "$@"; do
         checked=$((checked + 1))
         if [ "${number:-1}" != "$cases" ]; then
             echo "FAILED: $file has $cases test cases, $folder/BUILD.bazel says ${number:-nothing}"
+            status=1
+        fi
+        if grep -n 'SKIP(' "$file"; then
+            echo "FAILED: $file calls SKIP"
             status=1
         fi
     done

@@ -129,8 +129,10 @@ TEST_CASE("evacuation: signals without our mark are recognised", "[patch][evacua
 
 TEST_CASE("evacuation: a thread that cannot be asked is an error, and nothing has happened",
           "[patch][evacuation]") {
-    if (text::read_site(text::site_of(program::all[7])) == arch::nop_site)
-        SKIP("this compiler leaves one nop, which no thread stands inside");
+    if (text::read_site(text::site_of(program::all[7])) == arch::nop_site) {
+        WARN("not tested: this compiler leaves one nop, which no thread stands inside");
+        return;
+    }
     const child::outcome seen = child::run([](int) -> std::string {
         if (!forbid_signals()) return "unsupported";
         calls = 0;

@@ -112,7 +112,10 @@ TEST_CASE("no rights: PR_SET_MDWE", "[patch][rights]") {
                                     with_own_stub ? static_cast<ftrace_ops&>(own) : dynamic);
         });
         CHECK(seen.status == 0);
-        if (seen.text == "unsupported") SKIP("this kernel has no PR_SET_MDWE (6.3)");
+        if (seen.text == "unsupported") {
+            WARN("not tested: this kernel has no PR_SET_MDWE (6.3)");
+            return;
+        }
         CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
         CHECK_THAT(seen.text, ContainsSubstring("PR_SET_MDWE"));
     }
@@ -150,7 +153,10 @@ TEST_CASE("no rights: PR_SET_MDWE that is not inherited", "[patch][rights]") {
         return registered_under(deny_write_execute_here, op);
     });
     CHECK(seen.status == 0);
-    if (seen.text == "unsupported") SKIP("this kernel has no PR_MDWE_NO_INHERIT (6.6)");
+    if (seen.text == "unsupported") {
+        WARN("not tested: this kernel has no PR_MDWE_NO_INHERIT (6.6)");
+        return;
+    }
     CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
     CHECK_THAT(seen.text, ContainsSubstring("PR_SET_MDWE"));
 }
@@ -169,8 +175,10 @@ TEST_CASE("no rights: no memory is no missing right", "[patch][rights]") {
 }
 
 TEST_CASE("no rights: no file can be opened to see the threads", "[patch][rights]") {
-    if (text::read_site(text::site_of(program::work)) == arch::nop_site)
-        SKIP("this compiler leaves one nop, which no thread stands inside");
+    if (text::read_site(text::site_of(program::work)) == arch::nop_site) {
+        WARN("not tested: this compiler leaves one nop, which no thread stands inside");
+        return;
+    }
     const child::outcome seen = child::run([](int) -> std::string {
         ops<count> op;
         if (!op.set_filter("program::work")) return "filters do not work";
