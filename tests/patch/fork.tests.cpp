@@ -143,3 +143,36 @@ TEST_CASE("fork: children are born while text changes in another thread", "[patc
     changing.join();
     CHECK(wrong == 0);
 }
+
+TEST_CASE("fork: while other threads list functions and choose some by name", "[patch]") {
+    ops<count> op;
+    REQUIRE(op.set_filter("program::work"));
+    auto handle = register_ftrace_function(op);
+    REQUIRE(handle);
+    std::atomic<bool> stop{false};
+    std::atomic<long> listed{0};
+    std::thread lists([&] {
+        for (; !stop; ++listed) static_cast<void>(available_filter_functions());
+    });
+    std::thread chooses([&] {
+        while (!stop) {
+            ftrace_ops unregistered(count);
+            static_cast<void>(unregistered.set_filter("program::*"));
+        }
+    });
+    while (listed == 0) std::this_thread::yield();
+    for (int i = 0; i < 20; ++i) {
+        const int code = code_of_child([] {
+            ::alarm(20);  // a lock that some other thread held at the fork would be waited for
+            ops<count, SAVE_REGS> own;
+            if (available_filter_functions().empty()) return 1;
+            if (!own.set_filter("program::other")) return 2;
+            return register_ftrace_function(own) ? 0 : 3;
+        });
+        CHECK(code == 0);
+    }
+    stop = true;
+    lists.join();
+    chooses.join();
+    CHECK(handle->unregister());
+}
