@@ -140,21 +140,42 @@ TEST_CASE("writable text: text that cannot be read is an error, not a crash", "[
     CHECK_THAT(seen.text, ContainsSubstring("cannot be read"));
 }
 
-TEST_CASE("writable text: pages that do not get their protection back are reported",
-          "[patch][text]") {
+TEST_CASE(
+    "writable text: pages that do not get their protection back are reported, and registered "
+    "is nothing",
+    "[patch][text]") {
     const child::outcome seen = child::run([](int) -> std::string {
         ops<count> op;
         if (!op.set_filter("page_*")) return "filters do not work";
         if (!forbid_restoring()) return "unsupported";
-        auto handle = register_ftrace_function(op);
-        if (!handle) return "not registered: " + handle.error().message;
+        const auto refused = register_ftrace_function(op);
+        if (refused) return "registered";
         calls = 0;
         page_first();
         page_third();
-        if (calls != 2) return "not traced";
+        if (calls != 0) return "traced";
+        return std::string(to_string(refused.error().code)) + ": " + refused.error().message;
+    });
+    CHECK(seen.status == 0);
+    CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));
+    CHECK_THAT(seen.text, ContainsSubstring("still writable"));
+}
+
+TEST_CASE("writable text: and of unregistering, which stops the callbacks all the same",
+          "[patch][text]") {
+    const child::outcome seen = child::run([](int) -> std::string {
+        ops<count> op;
+        if (!op.set_filter("page_*")) return "filters do not work";
+        auto handle = register_ftrace_function(op);
+        if (!handle) return "not registered: " + handle.error().message;
+        if (!forbid_restoring()) return "unsupported";
         const auto ended = handle->unregister();
-        return ended ? "unregistered"
-                     : std::string(to_string(ended.error().code)) + ": " + ended.error().message;
+        if (ended) return "unregistered";
+        calls = 0;
+        page_first();
+        page_third();
+        if (calls != 0) return "traced";
+        return std::string(to_string(ended.error().code)) + ": " + ended.error().message;
     });
     CHECK(seen.status == 0);
     CHECK_THAT(seen.text, ContainsSubstring("permission_denied: "));

@@ -190,8 +190,9 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
 /// Errors: already_registered; invalid_argument (flags, or no callback); ip_modify_conflict, naming
 /// the other ops; no_match, if there is nothing to trace; permission_denied, with its cause;
 /// unexpected_bytes; busy, if a thread blocks SIGTRAP or the call comes from a callback;
-/// system_failure; out_of_memory. With an error nothing was changed. (Kernel:
-/// register_ftrace_function.)
+/// system_failure; out_of_memory. With an error nothing was changed, or changed back: only pages
+/// of text that the system does not let be protected again stay writable (permission_denied).
+/// (Kernel: register_ftrace_function.)
 FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
     detail::locked_registry registry(detail::locked_registry::changing, &op);
     if (!registry) return registry.failure();
