@@ -50,7 +50,7 @@ TEST_CASE("plugin: an object whose ops was registered stays loaded", "[packaging
     std::atomic<int> wrong{0};
     std::vector<std::thread> callers;
     for (int i = 0; i < 3; ++i)
-        callers.emplace_back([&]() FTRACE_NOTRACE {
+        callers.emplace_back([&, i]() FTRACE_NOTRACE {
             while (!stop)
                 if (plugin_target(i) != i + 1) ++wrong;
         });

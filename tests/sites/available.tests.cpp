@@ -97,7 +97,11 @@ TEST_CASE("available: a stripped library is traceable by offsets", "[sites]") {
         if (function.site != 0 && ftrace::arch::is_site_of(function.site, start))
             nameless = &function;
     }
+#ifdef __SANITIZE_ADDRESS__
+    CHECK(missing == 3);  // its constructor and destructor of the module, too
+#else
     CHECK(missing == 1);
+#endif
     REQUIRE(nameless != nullptr);
     CHECK(nameless->reason == trace_reason::symbol_missing);
     CHECK(nameless->name.starts_with("libstripped.so+0x"));
