@@ -17,8 +17,11 @@ public:
     FTRACE_NOTRACE void lock() noexcept { ::pthread_mutex_lock(&mutex_); }
     FTRACE_NOTRACE void unlock() noexcept { ::pthread_mutex_unlock(&mutex_); }
     /// Unlocks it in a child of fork() whose parent's thread held it: the mutex knows that thread
-    /// by a number which it has no longer.
-    FTRACE_NOTRACE void unlock_in_child() noexcept { make(); }
+    /// by a number which it has no longer, and refuses. The attempt tells ThreadSanitizer.
+    FTRACE_NOTRACE void unlock_in_child() noexcept {
+        ::pthread_mutex_unlock(&mutex_);
+        make();
+    }
 
 private:
     FTRACE_NOTRACE void make() noexcept {
