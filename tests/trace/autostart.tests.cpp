@@ -10,9 +10,9 @@
 #include <catch2/catch_all.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <string>
+
+#include "files.hpp"
 
 namespace traced {
 
@@ -64,17 +64,6 @@ outcome run(const std::string& environment, const std::string& test = "child",
     const int status = ::pclose(pipe);
     result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     return result;
-}
-
-std::string contents(const std::string& path) {
-    std::ifstream file(path);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
-std::string temporary(const std::string& name) {
-    const char* const folder = std::getenv("TEST_TMPDIR");
-    return std::string(folder != nullptr ? folder : "/tmp") + "/" + name + "." +
-           std::to_string(::getpid());
 }
 
 }  // namespace

@@ -10,9 +10,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <string>
+
+#include "files.hpp"
 
 using ftrace::detail::kept_descriptor;
 using ftrace::detail::output_file;
@@ -25,17 +25,6 @@ bool is_pending(int signal) {
     sigemptyset(&pending);
     ::sigpending(&pending);
     return sigismember(&pending, signal) == 1;
-}
-
-std::string contents(const std::string& path) {
-    std::ifstream file(path);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
-std::string temporary(const std::string& name) {
-    const char* const folder = std::getenv("TEST_TMPDIR");
-    return std::string(folder != nullptr ? folder : "/tmp") + "/" + name + "." +
-           std::to_string(::getpid());
 }
 
 }  // namespace
