@@ -34,6 +34,7 @@ def ftrace_test(name, srcs, deps = [], copts = [], traced = True, size = "small"
         linkstatic = True,  # else each cc_library is a shared object of its own
         deps = depset([
             "//:ftrace",
+            "//tests:sanitizers",
             "@catch2//:catch2_main",
         ] + deps).to_list(),
         **kwargs

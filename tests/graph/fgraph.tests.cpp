@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "sanitizers.hpp"
+
 namespace program {
 
 #define PROGRAM __attribute__((noinline))
@@ -91,14 +93,8 @@ void count_return(const ftrace_graph_ret&, fgraph_ops& ops, ftrace_regs&) noexce
 
 // Whether the compiler makes jumps of calls in tails: with optimisation, unless a sanitizer has
 // something to do behind them.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define WITH_SANITIZER
-#endif
-#endif
-#if defined(__OPTIMIZE__) && !defined(WITH_SANITIZER) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-constexpr bool calls_in_tails = true;
+#if defined(__OPTIMIZE__)
+constexpr bool calls_in_tails = !built_with::address_sanitizer && !built_with::thread_sanitizer;
 #else
 constexpr bool calls_in_tails = false;
 #endif

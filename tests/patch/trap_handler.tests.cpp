@@ -42,7 +42,7 @@ struct scene {
         info.si_code = SI_KERNEL;
         mine.thread = static_cast<pid_t>(::syscall(SYS_gettid));
     }
-    ~scene() { delete text.edited; }
+    ~scene() { edited_sites::retire(text.edited, nullptr); }
     scene(const scene&) = delete;
 
     [[nodiscard]] std::uintptr_t at(std::size_t offset) const {

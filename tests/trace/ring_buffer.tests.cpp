@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "sanitizers.hpp"
+
 using ftrace::event_kind;
 using ftrace::overflow;
 using ftrace::detail::event_slot;
@@ -21,13 +23,7 @@ namespace {
 constexpr std::size_t argument_slots = 3;
 
 // ThreadSanitizer holds signals back until the program calls into the C library.
-#if defined(__SANITIZE_THREAD__)
-constexpr bool signals_come_anywhere = false;
-#elif defined(__has_feature)
-constexpr bool signals_come_anywhere = !__has_feature(thread_sanitizer);
-#else
-constexpr bool signals_come_anywhere = true;
-#endif
+constexpr bool signals_come_anywhere = !built_with::thread_sanitizer;
 
 // An event whose words can be checked for tearing: all follow from `value`.
 void record(ring_buffer& buffer, std::uint64_t value, std::uint32_t slots) {

@@ -94,10 +94,10 @@ public:
         return next;
     }
 
-    /// Frees a list that `next` replaced, when no handler can hold it any more.
+    /// Frees a list that `next` replaced, or nothing, when no handler can hold it any more.
     FTRACE_NOTRACE static void retire(const edited_sites* old, const edited_sites* next) {
         if (old == nullptr || old == next) return;
-        if (old->large_owned_ != next->large_owned_) delete old->large_owned_;
+        if (next == nullptr || old->large_owned_ != next->large_owned_) delete old->large_owned_;
         delete old;
     }
 
