@@ -11,6 +11,7 @@
 #include <ftrace/ops/registry_state.hpp>
 #include <ftrace/patch/transaction.hpp>
 #include <ftrace/sites/sorting.hpp>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -162,7 +163,7 @@ FTRACE_NOTRACE inline result<void> check_ip_modify(const registry_state& registr
 /// Puts `op` on exactly the sites of `wanted`, and takes it off all others: all of it, or nothing.
 /// When it returns without error every thread runs the new text.
 FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state& registry,
-                                          ftrace_ops& op, const site_list& wanted) {
+                                          ftrace_ops& op, site_list&& wanted) {
     ops_state& state = state_of(op);
     const auto registered_before = [](const ftrace_ops& a, const ftrace_ops& b) FTRACE_NOTRACE {
         return ops_access::state(a)->registration < ops_access::state(b)->registration;
@@ -202,7 +203,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
         if (auto added = text.add(change); !added) return added;
     if (auto committed = text.commit(); !committed) return committed;
     for (const site_change& change : changes) registry.sites[change.site].set = change.set;
-    state.attached = wanted;
+    state.attached = std::move(wanted);
     return {};
 }
 

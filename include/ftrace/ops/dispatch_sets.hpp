@@ -15,6 +15,7 @@
 #include <ftrace/patch/veneers.hpp>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -66,14 +67,14 @@ public:
             members.push_back(member);
         }
         if (!placed) members.push_back(&op);
-        return find_or_make(members);
+        return find_or_make(std::move(members));
     }
 
     FTRACE_NOTRACE result<set_index> without(set_index from, const ftrace_ops& op) {
         std::vector<ftrace_ops*> members;
         for (ftrace_ops* member : at(from)->members)
             if (member != &op) members.push_back(member);
-        return find_or_make(members);
+        return find_or_make(std::move(members));
     }
 
     /// Clears every entry that leads to `op`: threads that are on their way with an old list skip
@@ -129,7 +130,7 @@ private:
         return common;
     }
 
-    FTRACE_NOTRACE result<set_index> find_or_make(const std::vector<ftrace_ops*>& members) {
+    FTRACE_NOTRACE result<set_index> find_or_make(std::vector<ftrace_ops*>&& members) {
         if (members.empty()) return set_index{0};
         dispatch_set wanted;
         wanted.policy = ARGS_INTEGER;
@@ -158,7 +159,7 @@ private:
             arm(known);
             return known;
         }
-        wanted.members = members;
+        wanted.members = std::move(members);
         if (auto made = make(wanted); !made) return std::move(made).error();
         const set_index index = add(std::move(wanted));
         known_.insert(hash, index);

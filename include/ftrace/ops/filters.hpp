@@ -175,8 +175,9 @@ FTRACE_NOTRACE inline result<void> adopt(locked_registry& registry, ftrace_ops& 
         if (!filter.limits && (op.flags() & FTRACE_OPS_FL_IPMODIFY) != 0)
             return error{errc::invalid_argument,
                          "an IPMODIFY ops needs a filter: it cannot be on all functions"};
-        const site_list wanted = wanted_sites(*registry, filter, notrace);
-        if (auto attached = attach(registry.shared(), *registry, op, wanted); !attached)
+        if (auto attached =
+                attach(registry.shared(), *registry, op, wanted_sites(*registry, filter, notrace));
+            !attached)
             return attached;
     }
     state.filtered = filter.limits;
@@ -188,8 +189,7 @@ FTRACE_NOTRACE inline result<void> adopt(locked_registry& registry, ftrace_ops& 
 FTRACE_NOTRACE inline error nothing_left() {
     return {errc::invalid_argument,
             "this would remove the last function of the filter, and an ops without filter is for "
-            "all functions: "
-            "unregister it, or call reset_filter() if all are meant"};
+            "all functions: unregister it, or call reset_filter() if all are meant"};
 }
 
 }  // namespace detail

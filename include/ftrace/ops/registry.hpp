@@ -46,11 +46,10 @@ FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_
     if (!registry->disabled) detached = attach(registry.shared(), *registry, op, {});
     if (!detached) leave_calls(*registry, op, state.attached);
     registry->sets.retire(op, detached.has_value());
-    for (std::size_t i = 0; i < registry->ops.size(); ++i)
-        if (registry->ops[i].registration == state.registration) {
-            registry->ops.erase(registry->ops.begin() + static_cast<std::ptrdiff_t>(i));
-            break;
-        }
+    std::size_t others = 0;
+    for (const registered_ops& each : registry->ops)
+        if (each.registration != state.registration) registry->ops[others++] = each;
+    while (registry->ops.size() > others) registry->ops.pop_back();
     state.registration = 0;
     synchronize_callbacks(registry.shared());
     if (detached) detached = restore_protection(registry.shared());
@@ -154,7 +153,7 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
         return error{
             errc::busy,
             "tracing is switched off, and a PERMANENT ops cannot be: call set_enabled(true) first"};
-    const site_list wanted =
+    site_list wanted =
         wanted_sites(*registry, {state.filtered, site_list(state.filter)}, state.notrace);
     if (registry->sites.size() == 0) return no_site_at_all(*registry);
     if (wanted.empty())
@@ -164,7 +163,7 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
     introduce(op, registry.shared());
     const std::uint64_t number = ++registry->registrations;
     state.registration = number;
-    if (auto attached = attach(registry.shared(), *registry, op, wanted); !attached) {
+    if (auto attached = attach(registry.shared(), *registry, op, std::move(wanted)); !attached) {
         state.registration = 0;
         registry->sets.retire(op, true);
         // A thread may have met a site that was changed and changed back.

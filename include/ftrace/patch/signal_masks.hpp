@@ -165,7 +165,7 @@ FTRACE_NOTRACE inline result<void> check_masks() {
             if (blocking[kept - 1].had_its_chance(status) || pauses >= pauses_at_most)
                 return blocks_traps(blocking[kept - 1].thread(), status, blocking.size() - 1 - i);
         }
-        blocking.erase(blocking.begin() + static_cast<std::ptrdiff_t>(kept), blocking.end());
+        while (blocking.size() > kept) blocking.pop_back();
     }
     return {};
 }

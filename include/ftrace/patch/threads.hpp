@@ -55,7 +55,9 @@ FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads(bool all) {
                     end = middle;
             }
             if (at < threads.size() && threads[at] == thread) continue;
-            threads.insert(threads.begin() + static_cast<std::ptrdiff_t>(at), thread);
+            threads.push_back(thread);
+            for (std::size_t i = threads.size() - 1; i > at; --i) threads[i] = threads[i - 1];
+            threads[at] = thread;
             complete = !all;
         }
         ::closedir(tasks);

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/core/config.hpp>
-#include <limits>
 
 namespace ftrace::inline v0::arch {
 
@@ -51,8 +50,7 @@ inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
 [[nodiscard]] FTRACE_NOTRACE inline bool call_reaches(std::uintptr_t from,
                                                       std::uintptr_t to) noexcept {
     const auto distance = static_cast<std::int64_t>(to - (from + site_size));
-    return distance >= std::numeric_limits<std::int32_t>::min() &&
-           distance <= std::numeric_limits<std::int32_t>::max();
+    return distance >= INT32_MIN && distance <= INT32_MAX;
 }
 
 /// A call by the distance of its target from the end of the site; and back, 0 for what is no call.
