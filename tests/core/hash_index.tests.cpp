@@ -32,6 +32,18 @@ TEST_CASE("hash_index: elements with one hash are told apart by their values", "
     CHECK(index.find(8, [](std::uint32_t) { return true; }) == hash_index::none);
 }
 
+TEST_CASE("hash_index: an element that is inserted often is held once", "[core]") {
+    hash_index index;
+    for (int i = 0; i < 1000; ++i) index.insert(7, 3);
+    index.insert(7, 4);
+    std::vector<std::uint32_t> held;
+    CHECK(index.find(7, [&](std::uint32_t element) {
+        held.push_back(element);
+        return false;
+    }) == hash_index::none);
+    CHECK(held == std::vector<std::uint32_t>{3, 4});
+}
+
 TEST_CASE("hash_with: order matters", "[core]") {
     CHECK(hash_with(hash_with(0, 1), 2) != hash_with(hash_with(0, 2), 1));
     CHECK(hash_with(0, 0) != 0);

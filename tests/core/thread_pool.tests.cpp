@@ -5,8 +5,11 @@
 #include <atomic>
 #include <catch2/catch_all.hpp>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/patch/child.hpp"
 
 using ftrace::detail::thread_pool;
 using ftrace::detail::thread_state;
@@ -120,4 +123,22 @@ TEST_CASE("thread_pool: a full pool takes the slots of the dead, or says there i
     CHECK(claim_in_thread(pool) == &pool[1]);
     CHECK(claim_in_thread(pool) == &pool[1]);  // released: its thread has ended
     CHECK(pool.claim() == first);
+}
+
+TEST_CASE("thread_pool: where asking is forbidden every thread lives", "[core][threads]") {
+    const child::outcome seen = child::run([](int) -> std::string {
+        thread_pool pool;
+        if (!pool.usable()) return "no pool";
+        pid_t ended = 0;
+        claim_in_thread(pool, nullptr, &ended);
+        wait_until_gone(ended);
+        if (!child::forbid({SYS_tgkill})) return "unsupported";
+        if (!thread_pool::alive(ended)) return "taken for dead";
+        return std::to_string(pool.release_dead());
+    });
+    CHECK(seen.status == 0);
+    if (seen.text == "unsupported")
+        WARN("not tested: no seccomp");
+    else
+        CHECK(seen.text == "0");
 }

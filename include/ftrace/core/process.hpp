@@ -149,4 +149,11 @@ FTRACE_LOCAL FTRACE_NOTRACE inline process_state* process() {
     return search.found;
 }
 
+/// Which of its two reasons process() had to return nullptr.
+[[nodiscard]] FTRACE_NOTRACE inline bool other_version_is_loaded() {
+    slot_search search;
+    ::dl_iterate_phdr(search_object, &search);
+    return search.other_version;
+}
+
 }  // namespace ftrace::inline v0::detail

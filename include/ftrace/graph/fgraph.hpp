@@ -52,11 +52,12 @@ public:
     /// another thread or will run, and its memory may go. Calls that are still hooked return to
     /// their callers as ever. Errors: as registration::unregister().
     FTRACE_NOTRACE result<void> unregister() {
-        detail::locked_registry registry(detail::locked_registry::leaving);
-        if (!registry) return registry.failure();
-        auto done = detail::registration_access::unregister(registry, entries_);
-        detail::withdraw_ticket(registry, std::exchange(ticket_, 0));
-        return done;
+        const auto work = [this](detail::locked_registry& registry) FTRACE_NOTRACE {
+            auto done = detail::registration_access::unregister(registry, entries_);
+            detail::withdraw_ticket(registry, std::exchange(ticket_, 0));
+            return done;
+        };
+        return detail::with_registry(work, detail::locked_registry::leaving);
     }
 
     [[nodiscard]] FTRACE_NOTRACE bool registered() const noexcept { return ticket_ != 0; }
@@ -82,25 +83,26 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
     // Before the lock: it asks the dynamic linker (see locked_registry).
     if (detail::process() != nullptr && detail::shared_graph() == nullptr)
         detail::pin_object(reinterpret_cast<const void*>(stub));
-    detail::locked_registry registry(detail::locked_registry::changing, &gops.ops);
-    if (!registry) return registry.failure();
-    if (gops.ops.registered())
-        return error{errc::already_registered,
-                     "this fgraph_ops is registered already: unregister it first"};
-    auto state = detail::graph(registry.shared(), stub);
-    if (!state) return std::move(state).error();
-    const std::uint32_t ticket = state.value()->table.add(gops);
-    if (ticket == 0)
-        return error{errc::busy,
-                     "16 fgraph_ops are registered, and there is room for no more: "
-                     "unregister one"};
-    detail::graph_access::ticket(gops) = ticket;
-    auto entries = detail::register_locked(registry, gops.ops);
-    if (!entries) {
+    const auto work = [&](detail::locked_registry& registry)
+                          FTRACE_NOTRACE -> result<graph_registration> {
+        if (gops.ops.registered())
+            return error{errc::already_registered,
+                         "this fgraph_ops is registered already: unregister it first"};
+        auto state = detail::graph(registry.shared(), stub);
+        if (!state) return std::move(state).error();
+        const std::uint32_t ticket = state.value()->table.add(gops);
+        if (ticket == 0)
+            return error{errc::busy,
+                         "16 fgraph_ops are registered, and there is room for no more: "
+                         "unregister one"};
+        detail::graph_access::ticket(gops) = ticket;
+        auto entries = detail::or_out_of_memory(
+            [&]() FTRACE_NOTRACE { return detail::register_locked(registry, gops.ops); });
+        if (entries) return graph_registration(std::move(entries).value(), ticket);
         detail::withdraw_ticket(registry, ticket);
         return std::move(entries).error();
-    }
-    return graph_registration(std::move(entries).value(), ticket);
+    };
+    return detail::with_registry(work, detail::locked_registry::changing, &gops.ops);
 }
 
 FTRACE_NOTRACE inline fgraph_ops::~fgraph_ops() {

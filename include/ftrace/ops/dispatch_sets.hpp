@@ -40,6 +40,7 @@ struct dispatch_set {
     std::size_t entry_count = 0;
     /// The stub's own context is this set's: no veneer where a call reaches.
     bool enter_directly = false;
+    set_index next = 0;  ///< in the list of free sets, or of those that keep a slot
 };
 
 class dispatch_sets {
@@ -93,9 +94,11 @@ public:
             // come back.
             if (member && set.enter_directly) {
                 // Nor does the slot pass to another ops while calls lead to it.
-                if (!text_is_right) lost_slots_.push_back(set.own->slot);
+                set_index& list = text_is_right ? free_ : keepers_;
+                const own_stubs* const own = set.own;
                 set = dispatch_set{};
-                free_.push_back(i);
+                set.own = own;
+                set.next = std::exchange(list, i);
             }
         }
         state_of(op).sets.clear();
@@ -160,29 +163,26 @@ private:
             return known;
         }
         wanted.members = std::move(members);
+        if (free_ == 0) add_free();
+        known_.insert(hash, free_);  // where it is found only if what follows succeeds
         if (auto made = make(wanted); !made) return std::move(made).error();
-        const set_index index = add(std::move(wanted));
-        known_.insert(hash, index);
+        const set_index index = std::exchange(free_, at(free_)->next);
+        *at(index) = std::move(wanted);
         arm(index);
         return index;
     }
 
-    FTRACE_NOTRACE set_index add(dispatch_set&& set) {
-        if (free_.empty()) {
-            sets_.push_back(new dispatch_set(std::move(set)));
-            return static_cast<set_index>(sets_.size() - 1);
-        }
-        const set_index index = free_.back();
-        free_.pop_back();
-        *at(index) = std::move(set);
-        return index;
+    FTRACE_NOTRACE void add_free() {
+        sets_.push_back(nullptr);
+        sets_.back() = new dispatch_set;
+        free_ = static_cast<set_index>(sets_.size() - 1);
     }
 
     /// Whether the ops can have the slot of its type's own stubs, or has it.
     [[nodiscard]] FTRACE_NOTRACE bool slot_is_free(const own_stubs& own,
                                                    const ftrace_ops* op) const noexcept {
-        for (ftrace_ops** const lost : lost_slots_)
-            if (lost == own.slot) return false;
+        for (set_index keeper = keepers_; keeper != 0; keeper = at(keeper)->next)
+            if (at(keeper)->own->slot == own.slot) return false;
         return *own.slot == nullptr || *own.slot == op;
     }
     /// The slot may have passed to another ops of the type since, or from it.
@@ -229,9 +229,10 @@ private:
 
     const list_stubs& lists_;
     std::vector<dispatch_set*> sets_;  // never freed, as the process state
-    std::vector<set_index> free_;
-    std::vector<ftrace_ops**> lost_slots_;
-    hash_index known_;  // sets by their members
+    // Lists without allocations, since ops have to go when there is no memory.
+    set_index free_ = 0;
+    set_index keepers_ = 0;  // of slots that calls still lead to
+    hash_index known_;       // sets by their members
     veneer_pool veneers_;
 };
 

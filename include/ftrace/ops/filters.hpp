@@ -196,75 +196,80 @@ FTRACE_NOTRACE inline error nothing_left() {
 
 FTRACE_NOTRACE inline result<std::size_t> ftrace_ops::set_filter(std::string_view pattern,
                                                                  bool reset) {
-    detail::locked_registry registry;
-    if (!registry) return registry.failure();
-    detail::ops_state& state = detail::state_of(*this);
-    detail::filter_list filter{!reset && state.filtered,
-                               reset ? detail::site_list{} : state.filter};
-    auto matched = detail::apply_patterns(*registry, pattern, filter);
-    if (!matched) return matched;
-    if (filter.sites.empty()) return detail::nothing_left();
-    if (auto done =
-            detail::adopt(registry, *this, std::move(filter), detail::site_list(state.notrace));
-        !done)
-        return std::move(done).error();
-    return matched;
+    return detail::with_registry(
+        [&](detail::locked_registry& registry) FTRACE_NOTRACE -> result<std::size_t> {
+            detail::ops_state& state = detail::state_of(*this);
+            detail::filter_list filter{!reset && state.filtered,
+                                       reset ? detail::site_list{} : state.filter};
+            auto matched = detail::apply_patterns(*registry, pattern, filter);
+            if (!matched) return matched;
+            if (filter.sites.empty()) return detail::nothing_left();
+            if (auto done = detail::adopt(registry, *this, std::move(filter),
+                                          detail::site_list(state.notrace));
+                !done)
+                return std::move(done).error();
+            return matched;
+        });
 }
 
 FTRACE_NOTRACE inline result<std::size_t> ftrace_ops::set_notrace(std::string_view pattern,
                                                                   bool reset) {
-    detail::locked_registry registry;
-    if (!registry) return registry.failure();
-    if ((flags_ & FTRACE_OPS_FL_IPMODIFY) != 0)
-        return error{errc::invalid_argument,
-                     "an IPMODIFY ops takes no notrace list: filter the functions it is for"};
-    detail::ops_state& state = detail::state_of(*this);
-    detail::filter_list notrace(true,
-                                reset ? detail::site_list() : detail::site_list(state.notrace));
-    auto matched = detail::apply_patterns(*registry, pattern, notrace);
-    if (!matched) return matched;
-    if (auto done =
-            detail::adopt(registry, *this, {state.filtered, detail::site_list(state.filter)},
-                          std::move(notrace.sites));
-        !done)
-        return std::move(done).error();
-    return matched;
+    return detail::with_registry(
+        [&](detail::locked_registry& registry) FTRACE_NOTRACE -> result<std::size_t> {
+            if ((flags_ & FTRACE_OPS_FL_IPMODIFY) != 0)
+                return error{
+                    errc::invalid_argument,
+                    "an IPMODIFY ops takes no notrace list: filter the functions it is for"};
+            detail::ops_state& state = detail::state_of(*this);
+            detail::filter_list notrace(
+                true, reset ? detail::site_list() : detail::site_list(state.notrace));
+            auto matched = detail::apply_patterns(*registry, pattern, notrace);
+            if (!matched) return matched;
+            if (auto done = detail::adopt(registry, *this,
+                                          {state.filtered, detail::site_list(state.filter)},
+                                          std::move(notrace.sites));
+                !done)
+                return std::move(done).error();
+            return matched;
+        });
 }
 
 FTRACE_NOTRACE inline result<std::size_t> ftrace_ops::set_filter_ip(std::uintptr_t address,
                                                                     bool remove, bool reset) {
-    detail::locked_registry registry;
-    if (!registry) return registry.failure();
-    const detail::site_index site = registry->sites.find(address);
-    if (site == detail::no_site)
-        return error{errc::not_a_site,
-                     detail::hex(address) + " (" + registry->sites.name_at(address) +
-                         ") is no traceable function's first instruction: was it compiled with "
-                         "-fpatchable-function-entry=5?",
-                     registry->sites.name_at(address), address};
-    detail::ops_state& state = detail::state_of(*this);
-    detail::filter_list filter{!reset && state.filtered,
-                               reset ? detail::site_list{} : state.filter};
-    if (remove && !filter.limits) filter.sites = detail::all_sites(*registry);
-    const std::size_t before = filter.sites.size();
-    filter.sites = detail::combine(filter.sites, {site}, remove);
-    if (remove && filter.sites.size() == before)
-        return error{errc::no_match, registry->sites.name_at(address) + " is not in the filter",
-                     registry->sites.name_at(address), address};
-    if (filter.sites.empty()) return detail::nothing_left();
-    filter.limits = true;
-    if (auto done =
-            detail::adopt(registry, *this, std::move(filter), detail::site_list(state.notrace));
-        !done)
-        return std::move(done).error();
-    return std::size_t{1};
+    return detail::with_registry([&](detail::locked_registry& registry) FTRACE_NOTRACE
+                                 -> result<std::size_t> {
+        const detail::site_index site = registry->sites.find(address);
+        if (site == detail::no_site)
+            return error{errc::not_a_site,
+                         detail::hex(address) + " (" + registry->sites.name_at(address) +
+                             ") is no traceable function's first instruction: was it compiled with "
+                             "-fpatchable-function-entry=5?",
+                         registry->sites.name_at(address), address};
+        detail::ops_state& state = detail::state_of(*this);
+        detail::filter_list filter{!reset && state.filtered,
+                                   reset ? detail::site_list{} : state.filter};
+        if (remove && !filter.limits) filter.sites = detail::all_sites(*registry);
+        const std::size_t before = filter.sites.size();
+        filter.sites = detail::combine(filter.sites, {site}, remove);
+        if (remove && filter.sites.size() == before)
+            return error{errc::no_match, registry->sites.name_at(address) + " is not in the filter",
+                         registry->sites.name_at(address), address};
+        if (filter.sites.empty()) return detail::nothing_left();
+        filter.limits = true;
+        if (auto done =
+                detail::adopt(registry, *this, std::move(filter), detail::site_list(state.notrace));
+            !done)
+            return std::move(done).error();
+        return std::size_t{1};
+    });
 }
 
 FTRACE_NOTRACE inline result<void> ftrace_ops::reset_filter() {
-    detail::locked_registry registry;
-    if (!registry) return registry.failure();
-    return detail::adopt(registry, *this, {false, {}},
-                         detail::site_list(detail::state_of(*this).notrace));
+    return detail::with_registry(
+        [&](detail::locked_registry& registry) FTRACE_NOTRACE -> result<void> {
+            return detail::adopt(registry, *this, {false, {}},
+                                 detail::site_list(detail::state_of(*this).notrace));
+        });
 }
 
 }  // namespace ftrace::inline v0

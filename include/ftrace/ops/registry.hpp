@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/memory.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/attach.hpp>
@@ -27,7 +28,8 @@ FTRACE_NOTRACE inline void leave_calls(registry_state& registry, const ftrace_op
     for (const site_index i : attached) {
         site_record& site = registry.sites[i];
         if (from != site.set) {
-            const auto without = registry.sets.without(site.set, op);
+            const auto without = or_out_of_memory(
+                [&]() FTRACE_NOTRACE { return registry.sets.without(site.set, op); });
             // Without memory even for that, sites name an ops that is gone.
             if (!without) registry.disabled = true;
             from = site.set;
@@ -39,11 +41,15 @@ FTRACE_NOTRACE inline void leave_calls(registry_state& registry, const ftrace_op
 }
 
 /// Takes an ops off all its sites and waits until nobody is in its callback. The latter also if the
-/// text cannot be restored.
+/// text cannot be restored, or memory runs out. Throws nothing.
 FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_ops& op) {
     ops_state& state = state_of(op);
-    result<void> detached = switched_off();
-    if (!registry->disabled) detached = attach(registry.shared(), *registry, op, {});
+    auto detached = or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
+        if (registry->disabled) return switched_off();
+        if (!registry.up_to_date())
+            return error{errc::out_of_memory, "no memory for a look at what is loaded"};
+        return attach(registry.shared(), *registry, op, {});
+    });
     if (!detached) leave_calls(*registry, op, state.attached);
     registry->sets.retire(op, detached.has_value());
     std::size_t others = 0;
@@ -52,8 +58,8 @@ FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_
     while (registry->ops.size() > others) registry->ops.pop_back();
     state.registration = 0;
     synchronize_callbacks(registry.shared());
-    if (detached) detached = restore_protection(registry.shared());
-    return detached;
+    if (!detached) return detached;
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return restore_protection(registry.shared()); });
 }
 
 /// Tells the object whose stubs will call the ops where the process's state is: it may be another
@@ -99,9 +105,9 @@ public:
     /// of theirs. Other errors: not_registered, if that was done before; busy, from inside a
     /// callback, and then nothing was done.
     FTRACE_NOTRACE result<void> unregister() {
-        detail::locked_registry registry(detail::locked_registry::leaving);
-        if (!registry) return registry.failure();
-        return unregister(registry);
+        return detail::with_registry([this](detail::locked_registry& registry)
+                                         FTRACE_NOTRACE { return unregister(registry); },
+                                     detail::locked_registry::leaving);
     }
 
     /// Whether this is to be unregistered. Still true after unregister_ftrace_function(op), which
@@ -137,6 +143,37 @@ struct registration_access {
     }
 };
 
+/// An ops that is in the list of the registered ones, but is not if it is not kept.
+class tentative_registration {
+public:
+    FTRACE_NOTRACE tentative_registration(locked_registry& registry, ftrace_ops& op)
+        : registry_(registry), op_(op) {
+        registry->ops.push_back({&op, registry->registrations + 1});
+        state_of(op).registration = ++registry->registrations;
+    }
+    FTRACE_NOTRACE ~tentative_registration() {
+        if (kept_) return;
+        registry_->ops.pop_back();
+        state_of(op_).registration = 0;
+        registry_->sets.retire(op_, true);
+        // A thread may have met a site that was changed and changed back.
+        synchronize_callbacks(registry_.shared());
+    }
+    tentative_registration(const tentative_registration&) = delete;
+    tentative_registration& operator=(const tentative_registration&) = delete;
+
+    /// The number of the registration.
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t keep() noexcept {
+        kept_ = true;
+        return state_of(op_).registration;
+    }
+
+private:
+    locked_registry& registry_;
+    ftrace_ops& op_;
+    bool kept_ = false;
+};
+
 /// register_ftrace_function(), under the lock.
 FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& registry,
                                                            ftrace_ops& op) {
@@ -161,18 +198,16 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
                      "the filters of " + name_of(op) + " leave no function to trace"};
 
     introduce(op, registry.shared());
-    const std::uint64_t number = ++registry->registrations;
-    state.registration = number;
-    if (auto attached = attach(registry.shared(), *registry, op, std::move(wanted)); !attached) {
-        state.registration = 0;
-        registry->sets.retire(op, true);
-        // A thread may have met a site that was changed and changed back.
-        synchronize_callbacks(registry.shared());
-        return std::move(attached).error();
+    registration handle;
+    {
+        tentative_registration tentative(registry, op);
+        if (auto attached = attach(registry.shared(), *registry, op, std::move(wanted)); !attached)
+            return std::move(attached).error();
+        handle = registration_access::make(op, tentative.keep());
     }
-    registry->ops.push_back({&op, number});
-    registration handle = registration_access::make(op, number);
-    if (auto restored = restore_protection(registry.shared()); !restored) {
+    if (auto restored = or_out_of_memory(
+            [&]() FTRACE_NOTRACE { return restore_protection(registry.shared()); });
+        !restored) {
         (void)registration_access::unregister(registry, handle);
         return std::move(restored).error();
     }
@@ -193,39 +228,46 @@ FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& regi
 /// of text that the system does not let be protected again stay writable (permission_denied).
 /// (Kernel: register_ftrace_function.)
 FTRACE_NOTRACE inline result<registration> register_ftrace_function(ftrace_ops& op) {
-    detail::locked_registry registry(detail::locked_registry::changing, &op);
-    if (!registry) return registry.failure();
-    return detail::register_locked(registry, op);
+    return detail::with_registry(
+        [&](detail::locked_registry& registry)
+            FTRACE_NOTRACE { return detail::register_locked(registry, op); },
+        detail::locked_registry::changing, &op);
 }
 
 /// Stops calling the ops' callback: as registration::unregister(). (Kernel:
 /// unregister_ftrace_function.)
 FTRACE_NOTRACE inline result<void> unregister_ftrace_function(ftrace_ops& op) {
-    detail::locked_registry registry(detail::locked_registry::leaving);
-    if (!registry) return registry.failure();
-    if (detail::state_of(op).registration == 0) return detail::not_registered();
-    return detail::unregister(registry, op);
+    return detail::with_registry(
+        [&](detail::locked_registry& registry) FTRACE_NOTRACE -> result<void> {
+            if (detail::state_of(op).registration == 0) return detail::not_registered();
+            return detail::unregister(registry, op);
+        },
+        detail::locked_registry::leaving);
 }
 
 /// false: all functions run untraced, and all ops stay registered; true: as before. One
 /// transaction. Errors: busy, while a PERMANENT ops is registered. (Kernel: the sysctl
 /// ftrace_enabled.)
 FTRACE_NOTRACE inline result<void> set_enabled(bool enabled) {
-    detail::locked_registry registry;
-    if (!registry) return registry.failure();
-    if (registry->enabled == enabled) return {};
-    for (const detail::registered_ops& known : registry->ops)
-        if (!enabled && (known.op->flags() & FTRACE_OPS_FL_PERMANENT) != 0)
-            return error{errc::busy,
-                         detail::name_of(*known.op) + " is PERMANENT: unregister it first"};
-    registry->enabled = enabled;
-    detail::text_change text(registry.shared(), *registry);
-    result<void> outcome;
-    for (detail::site_index i = 0; i < registry->sites.size() && outcome; ++i)
-        if (registry->sites[i].set != 0) outcome = text.add({i, registry->sites[i].set});
-    if (outcome) outcome = text.commit();
-    if (!outcome) registry->enabled = !enabled;
-    return outcome;
+    return detail::with_registry(
+        [enabled](detail::locked_registry& registry) FTRACE_NOTRACE -> result<void> {
+            if (registry->enabled == enabled) return {};
+            for (const detail::registered_ops& known : registry->ops)
+                if (!enabled && (known.op->flags() & FTRACE_OPS_FL_PERMANENT) != 0)
+                    return error{errc::busy,
+                                 detail::name_of(*known.op) + " is PERMANENT: unregister it first"};
+            registry->enabled = enabled;
+            auto outcome = detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
+                detail::text_change text(registry.shared(), *registry);
+                for (detail::site_index i = 0; i < registry->sites.size(); ++i)
+                    if (registry->sites[i].set != 0)
+                        if (auto added = text.add({i, registry->sites[i].set}); !added)
+                            return added;
+                return text.commit();
+            });
+            if (!outcome) registry->enabled = !enabled;
+            return outcome;
+        });
 }
 
 FTRACE_NOTRACE inline bool ftrace_ops::registered() const noexcept {

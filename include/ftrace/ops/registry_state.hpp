@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/fork.hpp>
+#include <ftrace/core/memory.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_state.hpp>
@@ -18,6 +19,7 @@
 #include <ftrace/patch/unwinders.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -69,13 +71,48 @@ FTRACE_NOTRACE inline void use_dynamic_linker(process_state& process, ftrace_ops
         pin_object(reinterpret_cast<const void*>(&list_stub::callee));
 }
 
+/// The lock of the process and an internal section of the calling thread, given back also when what
+/// follows throws: std::bad_alloc is the only exception.
+class library_section {
+public:
+    FTRACE_NOTRACE library_section() noexcept = default;
+    FTRACE_NOTRACE ~library_section() {
+        if (lent_ != nullptr) lent_->own_work = true;
+        if (thread_ == nullptr) return;
+        leave_section(*thread_, outside_);
+        process_->lock.unlock();
+    }
+    library_section(const library_section&) = delete;
+    library_section& operator=(const library_section&) = delete;
+
+    /// The lock first: a thread that waits for it must not look as if it were inside a callback,
+    /// which grace periods wait for.
+    FTRACE_NOTRACE void enter(process_state& process, thread_state& thread) noexcept {
+        process.lock.lock();
+        process_ = &process;
+        thread_ = &thread;
+        outside_ = section_of(thread);
+        enter_section(thread, outside_);
+    }
+    /// As part of the library_work of the thread. While the registry is in use, not even for the
+    /// library's own work: a signal handler may have come between.
+    FTRACE_NOTRACE void take_over(thread_state& thread) noexcept {
+        lent_ = &thread;
+        thread.own_work = false;
+    }
+
+private:
+    process_state* process_ = nullptr;
+    thread_state* thread_ = nullptr;
+    thread_state* lent_ = nullptr;
+    std::uint64_t outside_ = 0;
+};
+
 /// An internal section around calls of the registry: for parts of the library that do more than
 /// one of them, or make lists and texts beside. Inside a callback it does nothing, and the
 /// registry refuses.
 ///
-/// The process is locked first, for the same reason as in locked_registry: who waits for the lock
-/// must not look as if it were inside a callback. No template of std is used outside the section,
-/// since it may be traced.
+/// No template of std is used outside the section, since it may be traced.
 class library_work {
 public:
     /// What may be registered meanwhile.
@@ -85,26 +122,19 @@ public:
         if (thread == nullptr || in_section(*thread)) return;
         use_dynamic_linker(*shared, op);
         if (another != nullptr) use_dynamic_linker(*shared, another);
-        shared->lock.lock();
-        process_ = shared;
+        section_.enter(*shared, *thread);
         thread_ = thread;
-        outside_ = section_of(*thread);
-        enter_section(*thread, outside_);
         thread->own_work = true;
     }
     FTRACE_NOTRACE ~library_work() {
-        if (thread_ == nullptr) return;
-        thread_->own_work = false;
-        leave_section(*thread_, outside_);
-        process_->lock.unlock();
+        if (thread_ != nullptr) thread_->own_work = false;
     }
     library_work(const library_work&) = delete;
     library_work& operator=(const library_work&) = delete;
 
 private:
-    process_state* process_ = nullptr;
+    library_section section_;
     thread_state* thread_ = nullptr;
-    std::uint64_t outside_ = 0;
 };
 
 /// The registry, locked, for the length of one call of the public interface; or why it cannot
@@ -120,9 +150,12 @@ public:
         // for a thread that waits for this lock.
         process_ = process();
         if (process_ == nullptr) {
-            fail({errc::version_mismatch,
-                  "another object of this process uses another version of ftrace++, or there is no "
-                  "memory: build all objects with one version"});
+            if (other_version_is_loaded())
+                fail({errc::version_mismatch,
+                      "another object of this process uses another version of ftrace++: build all "
+                      "objects with one version"});
+            else
+                fail({errc::out_of_memory, "no memory for the state of the process"});
             return;
         }
         thread_state* const thread = this_thread();
@@ -130,11 +163,8 @@ public:
             fail({errc::out_of_memory, "65,536 threads live, and there is room for no more"});
             return;
         }
-        // While the registry is in use, not even for the library's own work: a signal handler may
-        // have come between.
         if (thread->own_work) {
-            lent_ = thread;
-            thread->own_work = false;
+            section_.take_over(*thread);
         } else if (in_section(*thread)) {
             fail({errc::busy,
                   "called from inside an ftrace callback, where it could wait for itself: do it "
@@ -142,11 +172,7 @@ public:
             return;
         } else {
             use_dynamic_linker(*process_, op);
-            // The lock first: a thread that waits for it must not look as if it were in a callback.
-            process_->lock.lock();
-            outside_ = section_of(*thread);
-            enter_section(*thread, outside_);
-            inside_ = thread;
+            section_.enter(*process_, *thread);
         }
         if (process_->registry == nullptr) {
             __atomic_store_n(&process_->registry, new (std::nothrow) registry_state(*process_),
@@ -159,14 +185,10 @@ public:
         else if (state_->disabled && why != leaving)
             fail(switched_off());
         else
-            state_->sites.refresh();
+            refresh(why);
     }
     FTRACE_NOTRACE ~locked_registry() {
         if (failed_) failure_.~error();
-        if (lent_ != nullptr) lent_->own_work = true;
-        if (inside_ == nullptr) return;
-        leave_section(*inside_, outside_);
-        process_->lock.unlock();
     }
     locked_registry(const locked_registry&) = delete;
     locked_registry& operator=(const locked_registry&) = delete;
@@ -178,23 +200,48 @@ public:
     [[nodiscard]] FTRACE_NOTRACE registry_state& operator*() const noexcept { return *state_; }
     [[nodiscard]] FTRACE_NOTRACE registry_state* operator->() const noexcept { return state_; }
     [[nodiscard]] FTRACE_NOTRACE process_state& shared() const noexcept { return *process_; }
+    /// Where memory ran out, who leaves gets a registry that may know of objects that are gone: no
+    /// text may be changed.
+    [[nodiscard]] FTRACE_NOTRACE bool up_to_date() const noexcept { return up_to_date_; }
 
 private:
+    FTRACE_NOTRACE void refresh(intent why) {
+        auto refreshed = or_out_of_memory([this]() FTRACE_NOTRACE -> result<void> {
+            state_->sites.refresh();
+            return {};
+        });
+        up_to_date_ = refreshed.has_value();
+        if (!refreshed && why != leaving) fail(std::move(refreshed).error());
+    }
     FTRACE_NOTRACE void fail(error&& why) noexcept {
         ::new (static_cast<void*>(&failure_)) error(static_cast<error&&>(why));
         failed_ = true;
     }
 
+    library_section section_;
     process_state* process_ = nullptr;
     registry_state* state_ = nullptr;
-    thread_state* lent_ = nullptr;    // whose library_work this is part of
-    thread_state* inside_ = nullptr;  // whose section this opened
-    std::uint64_t outside_ = 0;
+    bool up_to_date_ = false;
     bool failed_ = false;
     union {
         error failure_;
     };
 };
+
+/// What `work(registry)` says of the locked registry, or why it cannot be had. Of work that runs out
+/// of memory nothing may stay.
+template <class Work>
+FTRACE_NOTRACE auto with_registry(Work work,
+                                  locked_registry::intent why = locked_registry::changing,
+                                  ftrace_ops* op = nullptr)
+    -> decltype(work(std::declval<locked_registry&>())) {
+    using outcome = decltype(work(std::declval<locked_registry&>()));
+    return or_out_of_memory([&]() FTRACE_NOTRACE -> outcome {
+        locked_registry registry(why, op);
+        if (!registry) return registry.failure();
+        return work(registry);
+    });
+}
 
 /// "the ops of on_parse(...)", by its callback.
 [[nodiscard]] FTRACE_NOTRACE inline std::string name_of(const ftrace_ops& op) {

@@ -63,9 +63,10 @@ public:
 
     /// Takes note of what was loaded and unloaded since. Costs one look at a counter if nothing
     /// was, and there is no object whose file could not be read: that one is tried again.
+    /// If memory runs out (std::bad_alloc) the next call begins anew.
     FTRACE_NOTRACE void refresh() {
-        const std::uint64_t removed_before = loads_.removed;
-        if (!objects_changed(loads_) && !has_unread()) return;
+        load_count loads = loads_;
+        if (!objects_changed(loads) && !has_unread()) return;
         std::vector<loaded_object> known;
         for (object_record& record : objects_)
             if (!record.gone) known.push_back(record.object);
@@ -73,7 +74,7 @@ public:
         refresh_loaded_objects(known, &unloaded);
         for (const loaded_object& object : unloaded)
             if (object_record* record = find_record(object); record != nullptr) record->gone = true;
-        if (loads_.removed != removed_before && drop_reloaded(known)) refresh_loaded_objects(known);
+        if (loads.removed != loads_.removed && drop_reloaded(known)) refresh_loaded_objects(known);
         for (loaded_object& object : known) {
             object_record* const record = find_record(object);
             if (record == nullptr)
@@ -81,6 +82,7 @@ public:
             else if (!record->object.unread.empty())
                 fill(*record, std::move(object));
         }
+        loads_ = loads;
     }
 
     [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return sites_.size(); }
@@ -205,12 +207,22 @@ private:
     }
 
     FTRACE_NOTRACE void append(loaded_object&& object) {
+        make_room_for(object);
         objects_.push_back(object_record());
         fill(objects_.back(), std::move(object));
     }
 
+    /// Not exactly as much as needed: objects come one by one.
+    FTRACE_NOTRACE void make_room_for(const loaded_object& object) {
+        const std::size_t needed = sites_.size() + object.sites.size() + object.wide_sites.size();
+        if (needed <= sites_.capacity()) return;
+        const std::size_t twice = 2 * sites_.capacity();
+        sites_.reserve(needed < twice ? twice : needed);
+    }
+
     /// Gives a record that has no sites yet those of its object.
     FTRACE_NOTRACE void fill(object_record& record, loaded_object&& object) {
+        make_room_for(object);
         record.first = static_cast<site_index>(sites_.size());
         // Both lists are sorted.
         std::size_t a = 0, b = 0;

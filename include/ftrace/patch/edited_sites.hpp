@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -60,7 +61,8 @@ public:
         return large_.holds(large_.find(site), site) || recent_.holds(recent_.find(site), site);
     }
 
-    /// `known` and the sites of `edits`, which are sorted; `known` itself if it has them all.
+    /// `known` and the sites of `edits`, which are sorted; `known` itself if it has them all;
+    /// nullptr: no memory.
     [[nodiscard]] FTRACE_NOTRACE static const edited_sites* with(
         const edited_sites* known, const std::vector<arch::text_edit>& edits) {
         const edited_sites none;
@@ -80,15 +82,20 @@ public:
                 added.push_back(edit.site);
         }
         if (added.empty()) return known;
-        auto* const next = new edited_sites;
         constexpr std::size_t seldom = 16;
-        next->recent_owned_ = merged(before.recent_, sorted_sites(added));
-        next->large_owned_ = before.large_owned_;
-        if (next->recent_owned_.size() * seldom > before.large_.count) {
-            next->large_owned_ = new std::vector<std::uintptr_t>(
-                merged(before.large_, sorted_sites(next->recent_owned_)));
-            next->recent_owned_.clear();
+        std::vector<std::uintptr_t> recent = merged(before.recent_, sorted_sites(added));
+        const std::vector<std::uintptr_t>* large = before.large_owned_;
+        if (recent.size() * seldom > before.large_.count) {
+            large = new std::vector<std::uintptr_t>(merged(before.large_, sorted_sites(recent)));
+            recent.clear();
         }
+        auto* const next = new (std::nothrow) edited_sites;
+        if (next == nullptr) {
+            if (large != before.large_owned_) delete large;
+            return nullptr;
+        }
+        next->recent_owned_ = std::move(recent);
+        next->large_owned_ = large;
         next->large_ = sorted_sites(*next->large_owned_);
         next->recent_ = sorted_sites(next->recent_owned_);
         return next;

@@ -118,12 +118,10 @@ private:
         constexpr pid_t behind_all = 0x7fffffff;
         keep_older_than(behind_all);
 
-        auto* const copy = new thread_question[all.size()];
-        for (std::size_t i = 0; i < all.size(); ++i) copy[i] = all[i];
-        auto* const list = new question_list{copy, all.size()};
+        auto* const list = new question_list{nullptr, all.size(), std::move(all)};
+        list->threads = list->owned.data();
         __atomic_store_n(&text_.questions, list, __ATOMIC_SEQ_CST);
         wait_for_handlers(text_);
-        if (old != nullptr) delete[] old->threads;
         delete old;
     }
 

@@ -57,6 +57,7 @@ struct thread_question {
 struct question_list {
     thread_question* threads;
     std::size_t count;
+    std::vector<thread_question> owned = {};  ///< what `threads` is of, but in tests
 
     /// The question to `thread`, or nullptr. Runs in a signal handler.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_question* find(pid_t thread) const noexcept {

@@ -24,6 +24,29 @@ namespace ftrace::inline v0::detail {
     return static_cast<pid_t>(::syscall(SYS_gettid));
 }
 
+/// /proc/self/task, while it is read.
+class task_directory {
+public:
+    FTRACE_NOTRACE task_directory() noexcept : tasks_(::opendir("/proc/self/task")) {}
+    FTRACE_NOTRACE ~task_directory() {
+        if (tasks_ != nullptr) ::closedir(tasks_);
+    }
+    task_directory(const task_directory&) = delete;
+    task_directory& operator=(const task_directory&) = delete;
+
+    /// false: errno says why.
+    [[nodiscard]] FTRACE_NOTRACE bool opened() const noexcept { return tasks_ != nullptr; }
+    /// The next entry that is a thread; 0 behind the last.
+    [[nodiscard]] FTRACE_NOTRACE pid_t next() noexcept {
+        while (const dirent* entry = ::readdir(tasks_))
+            if (const pid_t thread = std::atoi(entry->d_name); thread > 0) return thread;
+        return 0;
+    }
+
+private:
+    DIR* tasks_;
+};
+
 /// The threads of this process but the calling one, sorted. A thread that is created meanwhile may
 /// be missing; one that was there before is not, if `all` are needed: else it may be, when others
 /// end meanwhile. Error: system_failure, with the cause.
@@ -32,8 +55,8 @@ FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads(bool all) {
     const pid_t mine = this_tid();
     // While threads end the kernel may skip one that goes on: until nobody new is seen.
     for (bool complete = false; !complete;) {
-        DIR* const tasks = ::opendir("/proc/self/task");
-        if (tasks == nullptr)
+        task_directory tasks;
+        if (!tasks.opened())
             return error{
                 errc::system_failure,
                 std::string("cannot list the threads of this process (/proc/self/task: ") +
@@ -43,9 +66,8 @@ FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads(bool all) {
                                                         : "let the program read it") +
                     ", or register the ops while it has one thread. Nothing was changed"};
         complete = true;
-        while (const dirent* entry = ::readdir(tasks)) {
-            const pid_t thread = std::atoi(entry->d_name);
-            if (thread <= 0 || thread == mine) continue;
+        while (const pid_t thread = tasks.next()) {
+            if (thread == mine) continue;
             std::size_t at = 0, end = threads.size();
             while (at < end) {
                 const std::size_t middle = at + (end - at) / 2;
@@ -60,7 +82,6 @@ FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads(bool all) {
             threads[at] = thread;
             complete = !all;
         }
-        ::closedir(tasks);
     }
     return threads;
 }

@@ -122,14 +122,16 @@ FTRACE_NOTRACE inline bool serialize_by_questions() {
 }
 
 /// Takes note that the sites are ours, before the first of them can trap.
-FTRACE_NOTRACE inline void note_sites(text_state& state,
-                                      const std::vector<arch::text_edit>& edits) {
+FTRACE_NOTRACE inline result<void> note_sites(text_state& state,
+                                              const std::vector<arch::text_edit>& edits) {
     const edited_sites* const known = state.edited;
     const edited_sites* const next = edited_sites::with(known, edits);
-    if (next == known) return;
+    if (next == nullptr) return error{errc::out_of_memory, "no memory for a list of sites"};
+    if (next == known) return {};
     __atomic_store_n(&state.edited, next, __ATOMIC_SEQ_CST);
     wait_for_handlers(state);
     edited_sites::retire(known, next);
+    return {};
 }
 
 /// Gives pages their protection back that did not get it after an earlier transaction. Error:
@@ -175,7 +177,8 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
         handlers.unmask();
         if (auto checked = check_masks(); !checked) return checked;
     }
-    note_sites(*state, edits);
+    if (auto noted = note_sites(*state, edits); !noted) return noted;
+    state->left_writable.reserve(writable.pieces());
     if (auto opened = writable.open(); !opened) return opened;
     // Again: that may have taken a while.
     if (auto verified = verify(edits); !verified) return verified;

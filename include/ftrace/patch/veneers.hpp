@@ -49,22 +49,15 @@ public:
             if (pages_[i - 1].used < arch::veneers_per_page &&
                 reaches(pages_[i - 1].code, begin, end))
                 return add(i - 1, hash, context, target);
-        const std::uintptr_t code = map_near(begin, end);
-        if (code == 0)
-            return error{
-                errc::out_of_reach,
-                "no free address space within 2 GiB of the text at " + hex(begin) +
-                    " for a veneer: the functions there cannot be traced from a stub farther away",
-                {},
-                begin};
-        arch::write_veneer_page(reinterpret_cast<void*>(code));
-        if (auto executable =
-                change_protection(code, code + arch::veneer_page, PROT_READ | PROT_EXEC);
-            !executable) {
-            ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
-            return std::move(executable).error();
+        // Its entry in the list first, as that of a full page: it may be the memory for it that
+        // lacks.
+        pages_.push_back({0, arch::veneers_per_page, nullptr});
+        auto code = map_page(begin, end);
+        if (!code) {
+            pages_.pop_back();
+            return code;
         }
-        pages_.push_back({code, 0, tell_unwinders(code)});
+        pages_.back() = {*code, 0, tell_unwinders(*code)};
         return add(pages_.size() - 1, hash, context, target);
     }
 
@@ -87,6 +80,24 @@ private:
         return arch::call_reaches(begin, code) && arch::call_reaches(end, code) &&
                arch::call_reaches(begin, code + arch::veneer_page) &&
                arch::call_reaches(end, code + arch::veneer_page);
+    }
+
+    /// A page of veneers without targets, which calls from [begin, end) reach.
+    [[nodiscard]] FTRACE_NOTRACE static result<std::uintptr_t> map_page(std::uintptr_t begin,
+                                                                        std::uintptr_t end) {
+        const std::uintptr_t code = map_near(begin, end);
+        if (code == 0)
+            return error{
+                errc::out_of_reach,
+                "no free address space within 2 GiB of the text at " + hex(begin) +
+                    " for a veneer: the functions there cannot be traced from a stub farther away",
+                {},
+                begin};
+        arch::write_veneer_page(reinterpret_cast<void*>(code));
+        auto executable = change_protection(code, code + arch::veneer_page, PROT_READ | PROT_EXEC);
+        if (executable) return code;
+        ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
+        return std::move(executable).error();
     }
 
     /// Without memory for it the veneers work all the same, and backtraces end in them.

@@ -157,8 +157,11 @@ public:
         return {};
     }
 
+    /// How many parts of the text there are, each with one protection.
+    [[nodiscard]] FTRACE_NOTRACE std::size_t pieces() const noexcept { return pieces_.size(); }
+
     /// Gives every page the protection it had. Those that do not get it stay writable, and are
-    /// added to `left`.
+    /// added to `left`, which has room for all pieces.
     FTRACE_NOTRACE void close(std::vector<mapping>& left) {
         while (opened_ > 0) {
             const mapping& piece = pieces_[--opened_];
