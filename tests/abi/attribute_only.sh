@@ -2,36 +2,18 @@
 # Functions that are traceable by FTRACE_TRACEABLE alone keep their callers' registers, with one compiler.
 #
 #     attribute_only.sh COMPILER TOP
-#
-# TOP holds include/, arch/ and tests/. In CI (REQUIRE_COMPILERS=1) a missing compiler is a failure.
-set -u
-compiler=$1
-top=$2
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/attribute_only.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-if ! command -v "$compiler" > /dev/null; then
-    echo "No $compiler here: not tested"
-    exit "${REQUIRE_COMPILERS:-0}"
-fi
+# shellcheck source=tests/with_compiler.sh
+. "$2/tests/with_compiler.sh"
 
 # ends_with STATUS FLAG...: the program, built with these flags, ends so.
 ends_with() {
     local expected=$1 status
     shift
-    "$compiler" -std=c++20 -Wall -Wextra -Wconversion -Wshadow -Wpedantic -Werror -I "$top" -I "$top/include" \
-        -I "$top/arch/$(uname -m)/include" "$@" "$top/tests/abi/attribute_only_program.cpp" -o "$work/program" \
-        > "$work/log" 2>&1 && "$work/program" > "$work/log" 2>&1
+    "${build[@]}" "$@" "$top/tests/abi/attribute_only_program.cpp" -o "$work/program" > "$work/log" 2>&1 &&
+        "$work/program" > "$work/log" 2>&1
     status=$?
-    if [ "$status" = "$expected" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $compiler $*: status $status, expected $expected"
-        head -n 20 "$work/log"
-    fi
+    [ "$status" = "$expected" ]
+    report "$*" $? "status $status, expected $expected"
 }
 
 for level in -O0 -O1 -O2 -O3 -Os; do ends_with 0 "$level"; done
@@ -42,5 +24,4 @@ case $compiler in
     g++*) ends_with 3 -O2 -DATTRIBUTE_WITHOUT_NOIPA ;;
 esac
 
-echo "$compiler: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

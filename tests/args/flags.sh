@@ -2,32 +2,15 @@
 # What flags of the user's may not break, and what must not stand in the code of an accessor.
 #
 #     flags.sh COMPILER TOP
-#
-# TOP holds include/ and arch/. In CI (REQUIRE_COMPILERS=1) a missing compiler is a failure.
-set -u
-compiler=$1
-top=$2
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/flags.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-failed=0
+# shellcheck source=tests/with_compiler.sh
+. "$2/tests/with_compiler.sh"
 
-if ! command -v "$compiler" > /dev/null; then
-    echo "No $compiler here: not tested"
-    exit "${REQUIRE_COMPILERS:-0}"
-fi
-
-build() { # FILE FLAGS...
+compile() { # FILE FLAGS...
     local file=$1
     shift
     "$compiler" -std=c++20 -fpatchable-function-entry=5 -I "$top/include" \
         -I "$top/arch/$(uname -m)/include" "$work/$file" "$@" > "$work/log" 2>&1
 }
-fail() { # WHAT
-    failed=$((failed + 1))
-    echo "FAILED: $1"
-    head -n 5 "$work/log"
-}
-
 cat > "$work/program.cpp" << 'END'
 #include <ftrace/ftrace.hpp>
 #include <ftrace/graph/fgraph.hpp>
@@ -57,17 +40,12 @@ END
 for flags in "-fno-exceptions -fno-asynchronous-unwind-tables -fno-unwind-tables" "-fno-dwarf2-cfi-asm"; do
     case $compiler$flags in clang*-fno-dwarf2-cfi-asm) continue ;; esac
     # shellcheck disable=SC2086
-    if ! build program.cpp $flags -o "$work/program" -pthread -ldl; then
-        fail "does not build with $flags"
-    elif ! "$work/program"; then
-        fail "wrong with $flags"
-    fi
+    compile program.cpp $flags -o "$work/program" -pthread -ldl && "$work/program"
+    report "a program built with $flags" $?
 done
-if build program.cpp -masm=intel -o "$work/program" -pthread -ldl; then
-    fail "builds with -masm=intel"
-elif ! grep -qF 'compile this file without -masm=intel' "$work/log"; then
-    fail "does not say what is wrong with -masm=intel"
-fi
+! compile program.cpp -masm=intel -o "$work/program" -pthread -ldl &&
+    grep -qF 'compile this file without -masm=intel' "$work/log"
+report "-masm=intel is refused" $?
 
 cat > "$work/accessors.cpp" << 'END'
 #include <ftrace/args/args.hpp>
@@ -103,21 +81,16 @@ FTRACE_GENERAL_REGS_ONLY void by_integers(ftrace::integer_regs& regs) noexcept {
 }
 END
 for level in -O0 -Os; do
-    if ! build accessors.cpp $level -S -o "$work/accessors.s"; then
-        fail "accessors do not compile at $level"
-        continue
-    fi
+    compile accessors.cpp $level -S -o "$work/accessors.s"
+    report "accessors at $level" $?
     # A stub may come here, and a guard locks.
-    grep '__cxa_guard' "$work/accessors.s" > "$work/log" && fail "a guarded static in an accessor at $level"
+    ! grep '__cxa_guard' "$work/accessors.s" > "$work/log"
+    report "no guarded static in an accessor at $level" $?
     # memcpy uses vector registers, which ARGS_INTEGER does not save.
     sed -n '/^_Z11by_integers/,/\.cfi_endproc/p' "$work/accessors.s" > "$work/general.s"
     sed -n '/^_ZN.*_located/,/\.cfi_endproc/p' "$work/accessors.s" >> "$work/general.s"
-    if ! grep -q 'load_located' "$work/general.s"; then
-        fail "by_integers was not found at $level"
-    elif grep -E 'mem(cpy|move|set)|%[xyz]mm' "$work/general.s" > "$work/log"; then
-        fail "an accessor under ARGS_INTEGER uses vector registers at $level"
-    fi
+    grep -q 'load_located' "$work/general.s" && ! grep -E 'mem(cpy|move|set)|%[xyz]mm' "$work/general.s" > "$work/log"
+    report "accessors under ARGS_INTEGER use no vector registers at $level" $?
 done
 
-echo "$compiler: $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -3,35 +3,17 @@
 #
 #     unwinders.sh COMPILER TOP [PROGRAM]
 #
-# TOP holds include/, arch/ and tests/. PROGRAM: a path under it, if it is not unwind_program.cpp. In CI
-# (REQUIRE_COMPILERS=1) a missing compiler is a failure; a C++ library that is not installed is left out
+# PROGRAM: a path under TOP, if it is not unwind_program.cpp. A C++ library that is not installed is left out
 # everywhere.
-set -u
-compiler=$1
-top=$2
+# shellcheck source=tests/with_compiler.sh
+. "$2/tests/with_compiler.sh"
 source=${3:-tests/graph/unwind_program.cpp}
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/unwinders.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-if ! command -v "$compiler" > /dev/null; then
-    echo "No $compiler here: not tested"
-    exit "${REQUIRE_COMPILERS:-0}"
-fi
-
-build=("$compiler" -std=c++20 -Wall -Wextra -Werror -I "$top/include" -I "$top/arch/$(uname -m)/include"
-    -fpatchable-function-entry=5 "$top/$source" -o "$work/program")
 
 # program FLAG...: builds and runs; prints what the program says on its way, which is to be nothing.
 program() {
-    if "${build[@]}" "$@" > "$work/log" 2>&1 && "$work/program" > "$work/log" 2>&1 && [ ! -s "$work/log" ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $compiler $*"
-        head -n 20 "$work/log"
-    fi
+    "${build[@]}" -fpatchable-function-entry=5 "$top/$source" -o "$work/program" "$@" > "$work/log" 2>&1 &&
+        "$work/program" > "$work/log" 2>&1 && [ ! -s "$work/log" ]
+    report "$*" $?
 }
 
 # has FLAG...: whether a program of this C++ library and unwinder links at all.
@@ -63,5 +45,4 @@ case $compiler in
         ;;
 esac
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -2,21 +2,9 @@
 # Builds app.cpp with one compiler in every way the library supports, as a user without Bazel does, and runs it.
 #
 #     matrix.sh COMPILER TOP
-#
-# TOP holds include/ and arch/. In CI (REQUIRE_COMPILERS=1) a missing compiler is a failure.
-set -u
-compiler=$1
-top=$2
+# shellcheck source=tests/with_compiler.sh
+. "$2/tests/with_compiler.sh"
 app=$top/tests/packaging/app.cpp
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/matrix.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cases=()
-failures=0
-
-if ! command -v "$compiler" > /dev/null; then
-    echo "No $compiler here: not tested"
-    exit "${REQUIRE_COMPILERS:-0}"
-fi
 
 # gcc 12 needs help with programs of several files: see tools/gcc12/as.
 case $compiler in
@@ -28,26 +16,12 @@ esac
 printf '#include <ftrace/ftrace.hpp>\n%s\n' 'std::string second(unsigned long n) { return std::string(n, 37) + std::string(n, 37); }' \
     > "$work/second.cpp"
 
-build=("$compiler" -std=c++20 -Wall -Wextra -Werror -I "$top/include" -I "$top/arch/$(uname -m)/include"
-    -fpatchable-function-entry=5)
-
-# report NAME LOG STATUS: one test case.
-report() {
-    local name=${1//"$work/"/}
-    if [ "$3" = 0 ]; then
-        cases+=("<testcase name=\"$name\"/>")
-    else
-        failures=$((failures + 1))
-        cases+=("<testcase name=\"$name\"><failure message=\"status $3\"/></testcase>")
-        echo "FAILED: $name (status $3)"
-        head -n 20 "$2"
-    fi
-}
+build+=(-fpatchable-function-entry=5)
 
 # program FLAG...: a program built with these flags runs.
 program() {
     { "${build[@]}" "$@" "$app" -o "$work/app" && "$work/app"; } > "$work/log" 2>&1
-    report "$compiler $*" "$work/log" $?
+    report "$*" $?
 }
 
 # library FLAG...: so does a shared library, under a program that knows nothing of the library.
@@ -58,7 +32,7 @@ library() {
             "$compiler" "$work/main.cpp" -L "$work" -lapp -Wl,-rpath,"$work" -o "$work/main" &&
             "$work/main"
     } > "$work/log" 2>&1
-    report "$compiler $* -fPIC -shared" "$work/log" $?
+    report "$* -fPIC -shared" $?
 }
 
 # autostart FLAG...: a program built with these flags obeys the environment, which asks for a graph of two functions.
@@ -69,7 +43,7 @@ autostart() {
             grep -qE 'app::work\(.*\) \{' "$work/trace" && [ "$(grep -cE 'app::leaf\(.*\);' "$work/trace")" = 2 ] ||
             { echo "the trace, or what came before it:"; cat "$work/trace"; false; }
     } > "$work/log" 2>&1
-    report "$compiler $* autostart" "$work/log" $?
+    report "$* autostart" $?
     rm -f "$work/trace"
 }
 
@@ -106,11 +80,4 @@ if [ -d /usr/include/fmt ]; then
 else
     echo "No /usr/include/fmt here: programs with <ftrace/autostart.hpp> are not tested (install libfmt-dev)"
 fi
-
-{
-    echo "<testsuites><testsuite name=\"packaging\" tests=\"${#cases[@]}\" failures=\"$failures\">"
-    printf '%s\n' "${cases[@]}"
-    echo "</testsuite></testsuites>"
-} > "${XML_OUTPUT_FILE:-/dev/null}"
-echo "$compiler: $((${#cases[@]} - failures)) of ${#cases[@]} ways of building work"
-[ "$failures" = 0 ]
+finish

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <ftrace/patch/trap_handler.hpp>
 #include <utility>
+#include <vector>
 
 using namespace ftrace;
 using namespace ftrace::detail;
@@ -19,8 +20,8 @@ struct scene {
     alignas(16) unsigned char bytes[64];
     arch::text_edit edits[2];
     edit_batch batch{edits, 2};
-    thread_question mine;
-    question_list questions{&mine, 1};
+    question_list questions{std::vector<thread_question>(1)};
+    thread_question& mine = questions.threads[0];
     text_state text;
     std::uint64_t stack[4] = {1, 2, 3, 4};
     ucontext_t context{};

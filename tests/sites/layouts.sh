@@ -2,42 +2,28 @@
 # Where compilers, linkers and their flags put nops, and whether the sites are found there.
 #
 #     layouts.sh COMPILER TOP
-set -u
-compiler=$1
-top=$2
+# shellcheck source=tests/with_compiler.sh
+. "$2/tests/with_compiler.sh"
 here=$top/tests/sites
-arch=$(cd "$top"/arch/*/include && pwd) || exit
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/layouts.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-status=0 checked=0
-
-if ! command -v "$compiler" > /dev/null; then
-    echo "No $compiler here: not tested"
-    exit "${REQUIRE_COMPILERS:-0}"
-fi
-
-fail() {
-    echo "FAILED: $compiler, $*"
-    status=1
-}
 
 # check EXPECTED COMPILE_FLAGS LINK_FLAGS: subject and check in one program.
 check() {
-    "$compiler" -std=c++20 $2 -c "$here/layout_subject.cpp" -o "$work/subject.o" &&
-        "$compiler" -std=c++20 $3 "$work/check.o" "$work/subject.o" -o "$work/check" || { fail "build $*"; return; }
-    "$work/check" "$1" || fail "$1 with [$2] [$3]"
-    checked=$((checked + 1))
+    # shellcheck disable=SC2086 # several flags each
+    { "$compiler" -std=c++20 $2 -c "$here/layout_subject.cpp" -o "$work/subject.o" &&
+        "$compiler" -std=c++20 $3 "$work/check.o" "$work/subject.o" -o "$work/check" &&
+        "$work/check" "$1"; } > "$work/log" 2>&1
+    report "$1 with [$2] [$3]" $?
 }
 
 # library EXPECTED COMPILE_FLAGS LINK_FLAGS: the subject in a shared object.
 library() {
-    "$compiler" -std=c++20 $2 -fPIC -shared $3 "$here/layout_subject.cpp" -o "$work/libsubject.so" ||
-        { fail "build $*"; return; }
-    "$work/check_library" "$1" "$work/libsubject.so" || fail "$1 with library [$2] [$3]"
-    checked=$((checked + 1))
+    # shellcheck disable=SC2086 # several flags each
+    { "$compiler" -std=c++20 $2 -fPIC -shared $3 "$here/layout_subject.cpp" -o "$work/libsubject.so" &&
+        "$work/check_library" "$1" "$work/libsubject.so"; } > "$work/log" 2>&1
+    report "$1 with library [$2] [$3]" $?
 }
 
-common="-std=c++20 -O1 -I $top/include -I $arch -c $here/layout_check.cpp"
+common="-std=c++20 -O1 -I $top/include -I $top/arch/$(uname -m)/include -c $here/layout_check.cpp"
 "$compiler" $common -fPIE -o "$work/check.o" &&
     "$compiler" $common -fPIE -DLAYOUT_LIBRARY -o "$work/check_library.o" &&
     "$compiler" "$work/check_library.o" -ldl -o "$work/check_library" || exit
@@ -94,7 +80,7 @@ fi
 
 # An object without section headers has no sites that could be found, and does no harm.
 "$compiler" -std=c++20 $entry=5 -O2 -fPIC -shared "$here/layout_subject.cpp" -o "$work/libbare.so" &&
-    python3 - "$work/libbare.so" << 'END' && "$work/check_library" none "$work/libbare.so" || fail "no section headers"
+    python3 - "$work/libbare.so" << 'END' && "$work/check_library" none "$work/libbare.so"
 import struct, sys
 with open(sys.argv[1], "r+b") as file:
     file.seek(40)
@@ -102,5 +88,6 @@ with open(sys.argv[1], "r+b") as file:
     file.seek(60)
     file.write(struct.pack("<HH", 0, 0))
 END
-echo "$compiler: $checked layouts checked"
-exit $status
+report "no section headers" $?
+
+finish

@@ -118,8 +118,7 @@ private:
         constexpr pid_t behind_all = 0x7fffffff;
         keep_older_than(behind_all);
 
-        auto* const list = new question_list{nullptr, all.size(), std::move(all)};
-        list->threads = list->owned.data();
+        auto* const list = new question_list(std::move(all));
         __atomic_store_n(&text_.questions, list, __ATOMIC_SEQ_CST);
         wait_for_handlers(text_);
         delete old;

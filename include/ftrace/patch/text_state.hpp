@@ -13,6 +13,7 @@
 #include <ftrace/patch/edited_sites.hpp>
 #include <ftrace/patch/writable_text.hpp>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0::detail {
@@ -55,9 +56,16 @@ struct thread_question {
 /// The threads that were asked last, sorted. Stays published until others are asked, since a
 /// question may arrive late.
 struct question_list {
+    FTRACE_NOTRACE explicit question_list(std::vector<thread_question>&& asked) noexcept
+        : owned(std::move(asked)), threads(owned.data()), count(owned.size()) {}
+    FTRACE_NOTRACE ~question_list() = default;
+    question_list(const question_list&) = delete;
+    question_list& operator=(const question_list&) = delete;
+
+    std::vector<thread_question> owned;
+    // What the handler reads: functions of std::vector may be instrumented.
     thread_question* threads;
     std::size_t count;
-    std::vector<thread_question> owned = {};  ///< what `threads` is of, but in tests
 
     /// The question to `thread`, or nullptr. Runs in a signal handler.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_question* find(pid_t thread) const noexcept {
