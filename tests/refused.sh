@@ -29,6 +29,6 @@ refuse_code() { # WORDS CODE
 }
 
 # shellcheck source=/dev/null # one of several
-. "$3"
+. "$3" || report "$3" $?
 
 finish

@@ -33,8 +33,9 @@ report() {
         failures=$((failures + 1))
         cases+=("<testcase name=\"$xml\"><failure/></testcase>")
         echo "FAILED: $name: ${3:-status $2}"
-        head -n 20 "$work/log"
+        [ -f "$work/log" ] && head -n 20 "$work/log"
     fi
+    rm -f "$work/log"
 }
 
 finish() {

@@ -81,10 +81,11 @@ FTRACE_GENERAL_REGS_ONLY void by_integers(ftrace::integer_regs& regs) noexcept {
 }
 END
 for level in -O0 -Os; do
+    rm -f "$work/accessors.s"
     compile accessors.cpp $level -S -o "$work/accessors.s"
     report "accessors at $level" $?
     # A stub may come here, and a guard locks.
-    ! grep '__cxa_guard' "$work/accessors.s" > "$work/log"
+    [ -s "$work/accessors.s" ] && ! grep '__cxa_guard' "$work/accessors.s" > "$work/log"
     report "no guarded static in an accessor at $level" $?
     # memcpy uses vector registers, which ARGS_INTEGER does not save.
     sed -n '/^_Z11by_integers/,/\.cfi_endproc/p' "$work/accessors.s" > "$work/general.s"

@@ -1,5 +1,7 @@
-// Every allocation of a registration, of a filter and of an end of registration fails once: nothing is lost or half
-// done. A case for each in a process of its own, whose other thread runs through the functions all the time.
+// Every allocation of a registration, of a filter and of an end of registration fails once, each in a process of its own,
+// whose other thread runs through the functions all the time: nothing is lost or half done.
+#include <sys/syscall.h>
+
 #include <atomic>
 #include <catch2/catch_all.hpp>
 #include <cstddef>
@@ -7,11 +9,14 @@
 #include <ftrace/ftrace.hpp>
 #include <ftrace/graph/fgraph.hpp>
 #include <new>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "child.hpp"
 #include "program.hpp"
+#include "sanitizers.hpp"
 #include "text.hpp"
 
 using namespace ftrace;
@@ -45,8 +50,13 @@ FTRACE_NOTRACE void* operator new(std::size_t size) {
 FTRACE_NOTRACE void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
     return allocate(size);
 }
+FTRACE_NOTRACE void operator delete(void* memory, const std::nothrow_t&) noexcept {
+    std::free(memory);
+}
 FTRACE_NOTRACE void operator delete(void* memory) noexcept { std::free(memory); }
 FTRACE_NOTRACE void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+extern "C" __attribute__((weak)) int __lsan_do_recoverable_leak_check();
 
 namespace program {
 
@@ -103,31 +113,51 @@ private:
     std::thread thread_;
 };
 
-/// Does `work` with its first allocation failing, its second, ..., until none does: each alone, and each with all
-/// behind it. `check` gets what `work` returned each time. Returns how many failed.
-template <class Work, class Check>
-int fail_each_allocation(Work work, Check check) {
+/// A child that ends by _exit() is not looked at.
+bool has_leaks() {
+    return built_with::address_sanitizer && __lsan_do_recoverable_leak_check != nullptr &&
+           __lsan_do_recoverable_leak_check() != 0;
+}
+
+/// Runs `scenario(fail)` in one process after the other, in which fail() lets the first allocation behind it fail, the
+/// second, ..., until none does: each alone, and each with all behind it. The scenario says what is wrong. Returns how
+/// many failed.
+template <class Scenario>
+int fail_each_allocation(Scenario scenario, bool (*restriction)() = nullptr) {
     int failures = 0;
     for (const bool all_behind : {false, true})
-        for (long first = 0;; ++first) {
-            failing = {first, all_behind, false};
-            auto outcome = work();
-            const bool none_failed = !failing.seen;
-            failing = {};
-            if (none_failed) {
-                CHECK(outcome.has_value());
-                check(outcome);
-                break;
-            }
+        for (long first = 0, last = 1000; first <= last; ++first) {
             CAPTURE(first, all_behind);
-            if (!outcome) {
-                CAPTURE(outcome.error().message);
-                CHECK(outcome.error().code == errc::out_of_memory);
-            }
-            check(outcome);
+            const child::outcome seen = child::run([&](int) -> std::string {
+                if (restriction != nullptr && !restriction()) return "none failed";
+                bool none_failed = false;
+                const std::string wrong = scenario([&](auto work) {
+                    failing = {first, all_behind, false};
+                    auto outcome = work();
+                    none_failed = !failing.seen;
+                    failing = {};
+                    return outcome;
+                });
+                if (!wrong.empty()) return wrong;
+                if (!all_behind && has_leaks()) return "leaks";
+                return none_failed ? "none failed" : "";
+            });
+            CHECK(seen.status == 0);
+            if (seen.text == "none failed") break;
+            CHECK(seen.text == "");
+            CHECK(first < last);
             ++failures;
         }
     return failures;
+}
+
+/// Of work that failed: for want of memory, or because something else was not had for want of it.
+template <class Outcome>
+std::string wrong_error(const Outcome& outcome) {
+    return outcome || outcome.error().code == errc::out_of_memory ||
+                   outcome.error().code == errc::system_failure
+               ? ""
+               : outcome.error().message;
 }
 
 struct scene {
@@ -147,94 +177,123 @@ struct scene {
         running.wait();
         return calls != before_calls;
     }
-    result<registration> trace() {
-        if (auto filtered = op.set_filter("program::fresh*"); !filtered)
+    result<registration> trace(const char* pattern = "program::fresh*") {
+        if (auto filtered = op.set_filter(pattern, true); !filtered)
             return std::move(filtered).error();
         return register_ftrace_function(op);
     }
 };
 
+constexpr auto registers = [](auto fail) -> std::string {
+    scene now;
+    auto handle = fail([&] { return now.trace(); });
+    if (std::string wrong = wrong_error(handle); !wrong.empty()) return wrong;
+    if (now.op.registered() != handle.has_value()) return "registered, or not";
+    if (now.called() != handle.has_value()) return "called, or not";
+    if (!handle && scene::bytes() != now.before) return "other bytes";
+    handle = now.op.registered() ? std::move(handle) : now.trace();
+    if (!handle || !now.called()) return "not registered afterwards";
+    if (!handle->unregister() || now.called()) return "not unregistered afterwards";
+    return "";
+};
+
+/// With another ops on the functions, which goes on.
+constexpr auto unregisters = [](auto fail) -> std::string {
+    scene now;
+    static std::atomic<long> others;
+    ftrace_ops other([](unsigned long, unsigned long, ftrace_ops&, ftrace_regs&) noexcept {
+        others.fetch_add(1, std::memory_order_relaxed);
+    });
+    if (!other.set_filter("program::fresh*<0>")) return "no filter";
+    auto handle = now.trace();
+    auto other_handle = register_ftrace_function(other);
+    if (!handle || !other_handle || !now.called()) return "not registered";
+    (void)fail([&] { return handle->unregister(); });
+    if (now.op.registered() || now.called()) return "not off";
+    const long before = others;
+    now.running.wait();
+    if (others == before) return "the other is off, too";
+    handle = now.trace();
+    if (!handle || !now.called()) return "not registered afterwards";
+    if (!handle->unregister() || !other_handle->unregister()) return "not unregistered afterwards";
+    for (const text::site_bytes& each : scene::bytes())
+        if (each != arch::nop_site) return "not nops afterwards";
+    return "";
+};
+
+bool forbid_membarrier() { return child::forbid({SYS_membarrier}); }
+
 }  // namespace
 
 TEST_CASE("out of memory: a registration is whole, or did not happen", "[patch]") {
-    scene now;
-    const int failures = fail_each_allocation(
-        [&] { return now.trace(); },
-        [&](result<registration>& outcome) {
-            CHECK(now.op.registered() == outcome.has_value());
-            CHECK(now.called() == outcome.has_value());
-            if (outcome) {
-                CHECK(outcome->unregister());
-                now.before = scene::bytes();  // one nop now, where the compiler left five
-            } else {
-                CHECK(scene::bytes() == now.before);
-            }
-        });
-    CHECK(failures > 50);
+    CHECK(fail_each_allocation(registers) > 80);
 }
 
 TEST_CASE("out of memory: an ops is off after unregister(), whatever that says", "[patch]") {
-    scene now;
-    auto handle = now.trace();
-    REQUIRE(handle);
-    const int failures = fail_each_allocation([&] { return handle->unregister(); },
-                                              [&](result<void>&) {
-                                                  CHECK_FALSE(now.op.registered());
-                                                  CHECK_FALSE(now.called());
-                                                  handle = now.trace();
-                                                  REQUIRE(handle);
-                                                  CHECK(now.called());
-                                              });
-    CHECK(failures > 5);
+    CHECK(fail_each_allocation(unregisters) > 10);
+}
+
+TEST_CASE("out of memory: the same where threads have to be asked to serialise", "[patch]") {
+    // 0: no seccomp here.
+    (void)fail_each_allocation(registers, forbid_membarrier);
+    (void)fail_each_allocation(unregisters, forbid_membarrier);
 }
 
 TEST_CASE("out of memory: the filter of a registered ops is the old one or the new one",
           "[patch]") {
-    scene now;
-    auto handle = now.trace();
-    REQUIRE(handle);
-    const auto traced = scene::bytes();
-    REQUIRE(now.op.set_notrace("program::fresh*1*"));
-    const auto without = scene::bytes();
-    CHECK(without != traced);
-    const int failures =
-        fail_each_allocation([&] { return now.op.set_filter("program::fresh*", true); },
-                             [&](result<std::size_t>&) { CHECK(scene::bytes() == without); });
-    CHECK(failures > 5);
-    REQUIRE(handle->unregister());
-    const auto off = scene::bytes();
-    handle = now.trace();
-    REQUIRE(handle);
-    const int more = fail_each_allocation([&] { return set_enabled(false); },
-                                          [&](result<void>& outcome) {
-                                              CHECK(scene::bytes() == (outcome ? off : without));
-                                              CHECK(set_enabled(true));
-                                          });
-    CHECK(more > 5);
+    const int failures = fail_each_allocation([](auto fail) -> std::string {
+        scene now;
+        auto handle = now.trace("program::fresh*<0>");
+        if (!handle) return handle.error().message;
+        const auto first = scene::bytes();
+        auto changed = fail([&] { return now.op.set_filter("program::fresh*<1>", true); });
+        if (std::string wrong = wrong_error(changed); !wrong.empty()) return wrong;
+        if ((scene::bytes() == first) == changed.has_value()) return "not the old one's bytes";
+        // The list that is kept, not only the text.
+        if (!handle->unregister()) return "not unregistered";
+        handle = register_ftrace_function(now.op);
+        if (!handle) return handle.error().message;
+        return (scene::bytes() == first) == changed.has_value() ? "another filter" : "";
+    });
+    CHECK(failures > 20);
+}
+
+TEST_CASE("out of memory: tracing is switched off whole, or not", "[patch]") {
+    const int failures = fail_each_allocation([](auto fail) -> std::string {
+        scene now;
+        auto handle = now.trace();
+        if (!handle) return handle.error().message;
+        const auto on = scene::bytes();
+        auto switched = fail([] { return set_enabled(false); });
+        if (std::string wrong = wrong_error(switched); !wrong.empty()) return wrong;
+        if ((scene::bytes() == on) == switched.has_value()) return "half on";
+        if (now.called() == switched.has_value()) return "called, or not";
+        return set_enabled(true) && now.called() ? "" : "not on afterwards";
+    });
+    CHECK(failures > 10);
 }
 
 TEST_CASE("out of memory: a graph registration is whole, or did not happen", "[patch]") {
-    static std::atomic<long> entries;
-    const caller running;
-    fgraph_ops gops(
-        [](const ftrace_graph_ent&, fgraph_ops&, ftrace_regs&) noexcept {
-            ++entries;
-            return true;
-        },
-        nullptr);
-    const int failures = fail_each_allocation(
-        [&]() -> result<graph_registration> {
+    const int failures = fail_each_allocation([](auto fail) -> std::string {
+        static std::atomic<long> entries;
+        const caller running;
+        fgraph_ops gops(
+            [](const ftrace_graph_ent&, fgraph_ops&, ftrace_regs&) noexcept {
+                ++entries;
+                return true;
+            },
+            nullptr);
+        auto handle = fail([&]() -> result<graph_registration> {
             if (auto filtered = gops.ops.set_filter("program::fresh*"); !filtered)
                 return std::move(filtered).error();
             return register_ftrace_graph(gops);
-        },
-        [&](result<graph_registration>& outcome) {
-            CHECK(gops.ops.registered() == outcome.has_value());
-            running.wait();
-            const long before = entries;
-            running.wait();
-            CHECK((entries != before) == outcome.has_value());
-            if (outcome) CHECK(outcome->unregister());
         });
-    CHECK(failures > 50);
+        if (std::string wrong = wrong_error(handle); !wrong.empty()) return wrong;
+        if (gops.ops.registered() != handle.has_value()) return "registered, or not";
+        running.wait();
+        const long before = entries;
+        running.wait();
+        return (entries != before) == handle.has_value() ? "" : "called, or not";
+    });
+    CHECK(failures > 80);
 }

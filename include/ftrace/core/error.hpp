@@ -24,7 +24,6 @@ enum class errc : std::uint8_t {
     out_of_memory,       ///< (ENOMEM)
     busy,                ///< a thread stands where text has to change, and did not move (EAGAIN)
     version_mismatch,    ///< another object of this process holds a registry of another version
-    disabled,            ///< tracing was switched off for good (ENODEV)
     system_failure,      ///< a system call failed for another reason
 };
 
@@ -43,7 +42,6 @@ enum class errc : std::uint8_t {
     case errc::out_of_memory: return "out_of_memory";
     case errc::busy: return "busy";
     case errc::version_mismatch: return "version_mismatch";
-    case errc::disabled: return "disabled";
     case errc::system_failure: return "system_failure";
     }
     return "unknown";

@@ -40,8 +40,9 @@ FTRACE_LOCAL FTRACE_NOTRACE inline void after_fork_in_child() noexcept {
 }
 
 /// Once for the process, from an object that stays loaded, when it has met the process's state.
-FTRACE_NOTRACE inline void follow_forks() noexcept {
-    ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+/// false: no memory.
+[[nodiscard]] FTRACE_NOTRACE inline bool follow_forks() noexcept {
+    return ::pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
 
 }  // namespace ftrace::inline v0::detail

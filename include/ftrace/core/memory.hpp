@@ -15,8 +15,15 @@ FTRACE_NOTRACE auto or_out_of_memory(Work work) -> decltype(work()) {
     try {
         return work();
     } catch (const std::bad_alloc&) {
-        return error{errc::out_of_memory, "out of memory"};  // so short that it needs none
     }
+    error failure;
+    failure.code = errc::out_of_memory;
+    // It fits into the string itself, but for those of the library's older ABI.
+    try {
+        failure.message = "out of memory";
+    } catch (const std::bad_alloc&) {
+    }
+    return failure;
 #else
     return work();
 #endif

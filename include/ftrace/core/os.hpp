@@ -49,8 +49,8 @@ FTRACE_NOTRACE inline result<void> change_protection(std::uintptr_t begin, std::
                  begin};
 }
 
-/// Takes the place of membarrier() where that is forbidden; false: it could not. Set by
-/// patch/transaction.hpp.
+/// Takes the place of membarrier() where that is forbidden; false: it could not. Throws nothing. Set
+/// by patch/transaction.hpp.
 using serializer = bool (*)();
 FTRACE_LOCAL inline constinit serializer serialize_without_membarrier = nullptr;
 
@@ -59,7 +59,7 @@ FTRACE_LOCAL inline constinit serializer serialize_without_membarrier = nullptr;
 /// forbids it every running thread is interrupted by a signal; where that is impossible, too, a
 /// change of protection has to do, which interrupts every CPU that runs this process if the CPU has
 /// no broadcast invalidation. Call with the process locked.
-FTRACE_NOTRACE inline void synchronize_cores() {
+FTRACE_NOTRACE inline void synchronize_cores() noexcept {
     const auto membarrier = [](int command) FTRACE_NOTRACE {
         return ::syscall(SYS_membarrier, command, 0, 0) == 0;
     };

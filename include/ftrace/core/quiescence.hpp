@@ -25,7 +25,7 @@ namespace ftrace::inline v0::detail {
 
 /// Returns when every callback that was running in another thread has returned. The calling
 /// thread's own callbacks, if it is inside one, are not waited for. Call with the process locked.
-FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) {
+FTRACE_NOTRACE inline void synchronize_callbacks(process_state& process) noexcept {
     synchronize_cores();
     const std::size_t threads = process.threads.used();
     for (std::size_t i = 0; i < threads; ++i) {

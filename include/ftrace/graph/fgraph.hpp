@@ -108,8 +108,12 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
 FTRACE_NOTRACE inline fgraph_ops::~fgraph_ops() {
     if (ticket_ == 0) return;
     if (ops.registered()) (void)unregister_ftrace_function(ops);
-    detail::locked_registry registry(detail::locked_registry::leaving);
-    if (registry) detail::withdraw_ticket(registry, ticket_);
+    (void)detail::with_registry(
+        [this](detail::locked_registry& registry) FTRACE_NOTRACE -> result<void> {
+            detail::withdraw_ticket(registry, ticket_);
+            return {};
+        },
+        detail::locked_registry::leaving);
 }
 
 /// What exit hooks could not do, since the first one was registered, on all threads.

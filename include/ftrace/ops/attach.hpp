@@ -204,6 +204,8 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
     if (auto committed = text.commit(); !committed) return committed;
     for (const site_change& change : changes) registry.sites[change.site].set = change.set;
     state.attached = std::move(wanted);
+    registry.sets.release_slots([&](std::uintptr_t stub)
+                                    FTRACE_NOTRACE { return registry.sites.has_call_of(stub); });
     return {};
 }
 

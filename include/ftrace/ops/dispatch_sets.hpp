@@ -47,8 +47,12 @@ class dispatch_sets {
 public:
     /// `lists`: of the object whose code stays loaded.
     FTRACE_NOTRACE explicit dispatch_sets(const list_stubs& lists) : lists_(lists) {
-        sets_.push_back(new dispatch_set);  // set 0: no ops
+        sets_.push_back(nullptr);
+        sets_[0] = new dispatch_set;  // no ops
     }
+    FTRACE_NOTRACE ~dispatch_sets() = default;
+    dispatch_sets(const dispatch_sets&) = delete;
+    dispatch_sets& operator=(const dispatch_sets&) = delete;
 
     [[nodiscard]] FTRACE_NOTRACE const dispatch_set& operator[](set_index set) const noexcept {
         return *at(set);
@@ -76,6 +80,37 @@ public:
         for (ftrace_ops* member : at(from)->members)
             if (member != &op) members.push_back(member);
         return find_or_make(std::move(members));
+    }
+
+    /// Gives back the slots that no site's call leads to any more. `is_called(address)`: whether one
+    /// does.
+    template <class IsCalled>
+    FTRACE_NOTRACE void release_slots(IsCalled is_called) noexcept {
+        for (set_index* place = &keepers_; *place != 0;) {
+            dispatch_set& keeper = *at(*place);
+            bool called = false;
+            for (const auto entry : keeper.own->stubs->entry)
+                called = called || is_called(reinterpret_cast<std::uintptr_t>(entry));
+            if (called) {
+                place = &keeper.next;
+                continue;
+            }
+            const set_index released = std::exchange(*place, keeper.next);
+            keeper = dispatch_set{};
+            keeper.next = std::exchange(free_, released);
+        }
+    }
+
+    /// Takes an ops out of the members of its sets, whose sites go on calling what they did: such a
+    /// set is not found for the ops that are left. Needs no memory.
+    FTRACE_NOTRACE void forget(ftrace_ops& op) noexcept {
+        for (const set_index i : state_of(op).sets) {
+            std::vector<ftrace_ops*>& members = at(i)->members;
+            std::size_t kept = 0;
+            for (ftrace_ops* const member : members)
+                if (member != &op) members[kept++] = member;
+            while (members.size() > kept) members.pop_back();
+        }
     }
 
     /// Clears every entry that leads to `op`: threads that are on their way with an old list skip

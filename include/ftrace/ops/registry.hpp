@@ -21,22 +21,12 @@ namespace detail {
 
 /// After text that could not be changed: the sites of `op` go on calling their stubs, which skip
 /// it. What is noted of them is without it, so that other ops come and go there as ever; the next
-/// change of such a site makes its text right.
-FTRACE_NOTRACE inline void leave_calls(registry_state& registry, const ftrace_ops& op,
-                                       site_list& attached) {
-    set_index from = 0, to = 0;
-    for (const site_index i : attached) {
-        site_record& site = registry.sites[i];
-        if (from != site.set) {
-            const auto without = or_out_of_memory(
-                [&]() FTRACE_NOTRACE { return registry.sets.without(site.set, op); });
-            // Without memory even for that, sites name an ops that is gone.
-            if (!without) registry.disabled = true;
-            from = site.set;
-            to = without ? *without : 0;
-        }
-        site.set = to;
-    }
+/// change of such a site makes its text right. Needs no memory.
+FTRACE_NOTRACE inline void leave_calls(registry_state& registry, ftrace_ops& op,
+                                       site_list& attached) noexcept {
+    registry.sets.forget(op);
+    for (const site_index i : attached)
+        if (registry.sets[registry.sites[i].set].members.empty()) registry.sites[i].set = 0;
     attached.clear();
 }
 
@@ -45,7 +35,6 @@ FTRACE_NOTRACE inline void leave_calls(registry_state& registry, const ftrace_op
 FTRACE_NOTRACE inline result<void> unregister(locked_registry& registry, ftrace_ops& op) {
     ops_state& state = state_of(op);
     auto detached = or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
-        if (registry->disabled) return switched_off();
         if (!registry.up_to_date())
             return error{errc::out_of_memory, "no memory for a look at what is loaded"};
         return attach(registry.shared(), *registry, op, {});

@@ -45,14 +45,7 @@ struct registry_state {
     std::uint64_t registrations = 0;
     /// false: all sites are nops, whatever is registered (the kernel's ftrace_enabled).
     bool enabled = true;
-    /// Text could not be restored: no further change is made (the kernel's ftrace_kill).
-    bool disabled = false;
 };
-
-FTRACE_NOTRACE inline error switched_off() {
-    return {errc::disabled,
-            "tracing was switched off for good, since text could not be restored earlier"};
-}
 
 /// Everything that goes through the dynamic linker, whose lock a plugin's constructor holds when it
 /// waits for ours: it has to be done before ours is taken. `op`: what is going to be registered, or
@@ -175,15 +168,15 @@ public:
             section_.enter(*process_, *thread);
         }
         if (process_->registry == nullptr) {
-            __atomic_store_n(&process_->registry, new (std::nothrow) registry_state(*process_),
-                             __ATOMIC_RELEASE);
-            follow_forks();
+            auto* const made = new (std::nothrow) registry_state(*process_);
+            if (made != nullptr && follow_forks())
+                __atomic_store_n(&process_->registry, made, __ATOMIC_RELEASE);
+            else
+                delete made;
         }
         state_ = process_->registry;
         if (state_ == nullptr)
             fail({errc::out_of_memory, "no memory for the registry of sites"});
-        else if (state_->disabled && why != leaving)
-            fail(switched_off());
         else
             refresh(why);
     }

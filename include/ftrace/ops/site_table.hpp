@@ -120,6 +120,17 @@ public:
         return i < record.first + record.count && sites_[i].address == site ? i : no_site;
     }
 
+    /// Whether the text of any site calls `target`.
+    [[nodiscard]] FTRACE_NOTRACE bool has_call_of(std::uintptr_t target) const noexcept {
+        for (const site_record& site : sites_)
+            if (site.call != 0 && !objects_[site.object].gone &&
+                site.address + arch::site_size +
+                        static_cast<std::uintptr_t>(std::int64_t{site.call}) ==
+                    target)
+                return true;
+        return false;
+    }
+
     /// Reads the names of `sites` and what they tell: whether a function is the library's own, and
     /// how wide the vector registers are that it may receive arguments in. A function without a
     /// name may be anything.

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/memory.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
@@ -118,7 +119,9 @@ FTRACE_NOTRACE inline bool serialize_by_questions() {
         arch::serialize_core();
         return true;
     }
-    return state != nullptr && state->installed && question_round(*state).run().has_value();
+    if (state == nullptr || !state->installed) return false;
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return question_round(*state).run(); })
+        .has_value();
 }
 
 /// Takes note that the sites are ours, before the first of them can trap.

@@ -3,20 +3,23 @@
 
 #include <dlfcn.h>
 
+#include <cstddef>
 #include <ftrace/arch/unwind_section.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/exported_function.hpp>
+#include <iterator>
 
-// libgcc's takes an .eh_frame section; LLVM's libunwind has the name too, and takes one FDE.
-extern "C" void __register_frame(void*);
-// LLVM's libunwind only; the same as its __register_frame.
+// libgcc's, of an .eh_frame section, with room for its notes of it. (Its __register_frame allocates
+// that without a look at whether it got any.) LLVM's libunwind has the name too, and does nothing.
+extern "C" void __register_frame_info(const void*, void*);
+// LLVM's libunwind only, of one FDE.
 extern "C" void __unw_add_dynamic_fde(unsigned long);
 
 namespace ftrace::inline v0::detail {
 
 // Weak by reference: a static program need not contain them, and its own uses stay strong.
-static __typeof__(::__register_frame) weak_register_frame
-    __attribute__((weakref("__register_frame")));
+static __typeof__(::__register_frame_info) weak_register_frame
+    __attribute__((weakref("__register_frame_info")));
 static __typeof__(::__unw_add_dynamic_fde) weak_add_dynamic_fde
     __attribute__((weakref("__unw_add_dynamic_fde")));
 
@@ -29,10 +32,10 @@ FTRACE_NOTRACE Function* linker_function(const char* name) {
 
 /// The registration functions of the unwinders in this process, each once.
 struct unwinder_functions {
-    using add_section = void (*)(void*);
+    using add_section = void (*)(const void*, void*);
     using add_fde = void (*)(unsigned long);
 
-    FTRACE_NOTRACE unwinder_functions() noexcept = default;
+    constexpr FTRACE_NOTRACE unwinder_functions() noexcept = default;
 
     FTRACE_NOTRACE void add_llvm(add_fde function) noexcept { llvm = function; }
     FTRACE_NOTRACE void add_libgcc(add_section function) noexcept {
@@ -41,10 +44,10 @@ struct unwinder_functions {
     }
 
     add_fde llvm = nullptr;
-    add_section libgcc[2]{};  // linked in statically, and shared
+    add_section libgcc[arch::unwind_section::most_unwinders]{};  // linked in statically, and shared
 };
 
-// Whether the __register_frame this object sees is LLVM's: then it lies in the object that has
+// Whether the __register_frame_info this object sees is LLVM's: then it lies in the object that has
 // LLVM's other function. A static program, where dladdr knows nothing, has one unwinder.
 FTRACE_NOTRACE inline bool registers_with_llvm(unwinder_functions::add_section add) noexcept {
     Dl_info mine, other;
@@ -68,7 +71,7 @@ FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
         void* const library = open(name, mode);
         if (library == nullptr) return;
         void* const llvm = find(library, "__unw_add_dynamic_fde");
-        void* const libgcc = find(library, "__register_frame");
+        void* const libgcc = find(library, "__register_frame_info");
         if (llvm != nullptr)
             found.add_llvm(reinterpret_cast<unwinder_functions::add_fde>(llvm));
         else if (libgcc != nullptr)
@@ -81,27 +84,29 @@ FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
     return found;
 }
 
-FTRACE_LOCAL inline constinit const unwinder_functions* found_unwinders = nullptr;
+FTRACE_LOCAL inline constinit unwinder_functions found_unwinders;
+FTRACE_LOCAL inline constinit bool looked_for_unwinders = false;
 
-/// The same, looked for once. The first call goes through the dynamic linker, which has a lock of
-/// its own: it must not be made while the process is locked.
+/// The same, looked for once; two threads that do it at the same time find the same. The first call
+/// goes through the dynamic linker, which has a lock of its own: it must not be made while the
+/// process is locked.
 FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
-    const unwinder_functions* known = __atomic_load_n(&found_unwinders, __ATOMIC_ACQUIRE);
-    if (known != nullptr) return *known;
-    auto* const made = new unwinder_functions(find_unwinders());
-    if (__atomic_compare_exchange_n(&found_unwinders, &known, made, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE))
-        return *made;
-    delete made;
-    return *known;
+    if (!__atomic_load_n(&looked_for_unwinders, __ATOMIC_ACQUIRE)) {
+        const unwinder_functions found = find_unwinders();
+        __atomic_store_n(&found_unwinders.llvm, found.llvm, __ATOMIC_RELAXED);
+        for (std::size_t i = 0; i < std::size(found.libgcc); ++i)
+            __atomic_store_n(&found_unwinders.libgcc[i], found.libgcc[i], __ATOMIC_RELAXED);
+        __atomic_store_n(&looked_for_unwinders, true, __ATOMIC_RELEASE);
+    }
+    return found_unwinders;
 }
 
 /// Tells every unwinder of a section, which has to stay for ever.
-FTRACE_NOTRACE inline void register_unwind_section(const arch::unwind_section& section) {
+FTRACE_NOTRACE inline void register_unwind_section(arch::unwind_section& section) {
     const unwinder_functions& functions = unwinders();
     if (functions.llvm != nullptr) functions.llvm(reinterpret_cast<unsigned long>(section.fde()));
-    for (const auto add : functions.libgcc)
-        if (add != nullptr) add(const_cast<void*>(section.begin()));
+    for (std::size_t i = 0; i < std::size(functions.libgcc); ++i)
+        if (functions.libgcc[i] != nullptr) functions.libgcc[i](section.begin(), section.notes(i));
 }
 
 }  // namespace ftrace::inline v0::detail

@@ -102,7 +102,7 @@ private:
 
     /// Without memory for it the veneers work all the same, and backtraces end in them.
     FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(std::uintptr_t code) {
-        const auto* const section = new (std::nothrow) arch::veneer_unwind_section(code);
+        auto* const section = new (std::nothrow) arch::veneer_unwind_section(code);
         if (section != nullptr) register_unwind_section(*section);
         return section;
     }

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/memory.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/ops/registry.hpp>
@@ -67,59 +68,66 @@ public:
     /// Adds the functions that match to those that are traced; without a filter all are. Patterns
     /// and errors as ftrace_ops::set_filter(). Takes effect at once, also while tracing.
     FTRACE_NOTRACE result<std::size_t> set_filter(std::string_view pattern) {
-        const detail::library_work untraced;
-        if (auto known = check_name(); !known) return std::move(known).error();
-        return is_graph() ? graph_.ops.set_filter(pattern) : function_.set_filter(pattern);
+        return detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<std::size_t> {
+            const detail::library_work untraced;
+            if (auto known = check_name(); !known) return std::move(known).error();
+            return is_graph() ? graph_.ops.set_filter(pattern) : function_.set_filter(pattern);
+        });
     }
     /// Adds functions that are never traced, whatever the filter says.
     FTRACE_NOTRACE result<std::size_t> set_notrace(std::string_view pattern) {
-        const detail::library_work untraced;
-        if (auto known = check_name(); !known) return std::move(known).error();
-        return is_graph() ? graph_.ops.set_notrace(pattern) : function_.set_notrace(pattern);
+        return detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<std::size_t> {
+            const detail::library_work untraced;
+            if (auto known = check_name(); !known) return std::move(known).error();
+            return is_graph() ? graph_.ops.set_notrace(pattern) : function_.set_notrace(pattern);
+        });
     }
     /// Adds functions whose calls are traced with all they call, and nothing else is; a pattern
     /// with `!` takes functions off the list again. Of function_graph only, and while it is
     /// stopped. The number of functions that match; errors: no_match, with the nearest names;
     /// invalid_argument, also where no function would be left, since that would mean all.
     FTRACE_NOTRACE result<std::size_t> set_graph_function(std::string_view patterns) {
-        const detail::library_work untraced;
-        if (auto allowed = check_graph("set_graph_function()"); !allowed)
-            return std::move(allowed).error();
-        const std::vector<loaded_object> objects = detail::scan_loaded_objects();
-        std::set<std::uintptr_t> chosen(graph_functions_.begin(), graph_functions_.end());
-        std::size_t matched = 0;
-        result<void> outcome;
-        detail::for_each_pattern(patterns, [&](std::string_view word) FTRACE_NOTRACE {
-            if (!outcome) return;
-            auto pattern = name_pattern::parse(word);
-            if (!pattern) {
-                outcome = std::move(pattern).error();
-                return;
-            }
-            std::size_t found = 0;
-            match_sites(objects, *pattern,
-                        [&](const loaded_object&, std::uintptr_t site, const name_forms&)
-                            FTRACE_NOTRACE {
-                                ++found;
-                                if (pattern->negated())
-                                    chosen.erase(site);
-                                else
-                                    chosen.insert(site);
-                            });
-            matched += found;
-            if (found == 0) outcome = no_graph_function(*pattern, objects);
+        return detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<std::size_t> {
+            const detail::library_work untraced;
+            if (auto allowed = check_graph("set_graph_function()"); !allowed)
+                return std::move(allowed).error();
+            const std::vector<loaded_object> objects = detail::scan_loaded_objects();
+            std::set<std::uintptr_t> chosen(graph_functions_.begin(), graph_functions_.end());
+            std::size_t matched = 0;
+            result<void> outcome;
+            detail::for_each_pattern(patterns, [&](std::string_view word) FTRACE_NOTRACE {
+                if (!outcome) return;
+                auto pattern = name_pattern::parse(word);
+                if (!pattern) {
+                    outcome = std::move(pattern).error();
+                    return;
+                }
+                std::size_t found = 0;
+                match_sites(objects, *pattern,
+                            [&](const loaded_object&, std::uintptr_t site, const name_forms&)
+                                FTRACE_NOTRACE {
+                                    ++found;
+                                    if (pattern->negated())
+                                        chosen.erase(site);
+                                    else
+                                        chosen.insert(site);
+                                });
+                matched += found;
+                if (found == 0) outcome = no_graph_function(*pattern, objects);
+            });
+            if (!outcome) return std::move(outcome).error();
+            if (matched == 0)
+                return error{errc::invalid_argument,
+                             "an empty list of graph functions: write a function's name"};
+            if (chosen.empty())
+                return error{
+                    errc::invalid_argument,
+                    "'" + std::string(patterns) +
+                        "' leaves no graph function, which would mean all: name those that "
+                        "are wanted, or leave functions out by set_notrace()"};
+            graph_functions_.assign(chosen.begin(), chosen.end());
+            return matched;
         });
-        if (!outcome) return std::move(outcome).error();
-        if (matched == 0)
-            return error{errc::invalid_argument,
-                         "an empty list of graph functions: write a function's name"};
-        if (chosen.empty())
-            return error{errc::invalid_argument,
-                         "'" + std::string(patterns) +
-                             "' leaves no graph function, which would mean all: name those that "
-                             "are wanted, or leave functions out by set_notrace()"};
-        graph_functions_.assign(chosen.begin(), chosen.end());
-        return matched;
     }
     /// Traces only calls with fewer than `depth` traced calls around them; 0: all. Of
     /// function_graph only, and while it is stopped.
@@ -137,27 +145,29 @@ public:
     /// traced. Errors: already_registered; invalid_argument, an unknown tracer; and those of
     /// register_ftrace_function(). With an error nothing is traced, and the program runs on.
     FTRACE_NOTRACE result<void> start() {
-        const detail::library_work untraced(&function_, &graph_.ops);
-        if (auto known = check_name(); !known) return known;
-        if (running_) return error{errc::already_registered, "this tracer runs already"};
-        recorder_.buffers.configure(options_.buffer_kb * 1024, options_.when_full);
-        recorder_.arguments = options_.arguments;
-        recorder_.graph_functions = graph_functions_.data();
-        recorder_.graph_function_count = graph_functions_.size();
-        if (name_ != "nop") recorder_.buffers.prepare_this_thread();
-        if (begin_.ticks == 0) begin_ = detail::sample_clocks();
-        unhooked_.begin();
-        if (name_ == "function") {
-            auto handle = register_ftrace_function(function_);
-            if (!handle) return not_started(std::move(handle).error());
-            function_handle_ = std::move(handle).value();
-        } else if (is_graph()) {
-            auto handle = register_ftrace_graph(graph_);
-            if (!handle) return not_started(std::move(handle).error());
-            graph_handle_ = std::move(handle).value();
-        }
-        running_ = true;
-        return {};
+        return detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
+            const detail::library_work untraced(&function_, &graph_.ops);
+            if (auto known = check_name(); !known) return known;
+            if (running_) return error{errc::already_registered, "this tracer runs already"};
+            recorder_.buffers.configure(options_.buffer_kb * 1024, options_.when_full);
+            recorder_.arguments = options_.arguments;
+            recorder_.graph_functions = graph_functions_.data();
+            recorder_.graph_function_count = graph_functions_.size();
+            if (name_ != "nop") recorder_.buffers.prepare_this_thread();
+            if (begin_.ticks == 0) begin_ = detail::sample_clocks();
+            unhooked_.begin();
+            if (name_ == "function") {
+                auto handle = register_ftrace_function(function_);
+                if (!handle) return not_started(std::move(handle).error());
+                function_handle_ = std::move(handle).value();
+            } else if (is_graph()) {
+                auto handle = register_ftrace_graph(graph_);
+                if (!handle) return not_started(std::move(handle).error());
+                graph_handle_ = std::move(handle).value();
+            }
+            running_ = true;
+            return {};
+        });
     }
 
     /// Stops tracing. When it returns, nothing is recorded any more; the events stay, to be read.

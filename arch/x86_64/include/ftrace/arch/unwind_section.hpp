@@ -18,6 +18,13 @@ public:
     [[nodiscard]] FTRACE_NOTRACE const void* begin() const noexcept { return bytes_; }
     [[nodiscard]] FTRACE_NOTRACE const void* fde() const noexcept { return bytes_ + fde_; }
 
+    /// Room for what an unwinder notes of the section: libgcc's `struct object`, of at most eight
+    /// words, twice that.
+    static constexpr std::size_t most_unwinders = 2;
+    [[nodiscard]] FTRACE_NOTRACE void* notes(std::size_t unwinder) noexcept {
+        return notes_[unwinder];
+    }
+
 protected:
     // DWARF 5, tables 7.9 and 7.29; registers by the psABI, figure 3.36.
     enum : unsigned {
@@ -104,6 +111,7 @@ private:
     }
 
     alignas(8) std::uint8_t bytes_[160]{};
+    std::uint64_t notes_[most_unwinders][16]{};
     std::size_t length_ = 0;
     std::size_t fde_ = 0;
 };
