@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "program.hpp"
+#include "sanitizers.hpp"
 #include "text.hpp"
 
 using namespace ftrace;
@@ -145,6 +146,12 @@ TEST_CASE("fork: children are born while text changes in another thread", "[patc
 }
 
 TEST_CASE("fork: while other threads list functions and choose some by name", "[patch]") {
+    if (built_with::address_sanitizer) {
+        WARN(
+            "not tested: gcc 12's AddressSanitizer does not give back at fork() what other threads "
+            "hold of its own memory");
+        return;
+    }
     ops<count> op;
     REQUIRE(op.set_filter("program::work"));
     auto handle = register_ftrace_function(op);
