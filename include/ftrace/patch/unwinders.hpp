@@ -7,7 +7,6 @@
 #include <ftrace/arch/unwind_section.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/exported_function.hpp>
-#include <iterator>
 
 // libgcc's, of an .eh_frame section, with room for its notes of it. (Its __register_frame allocates
 // that without a look at whether it got any.) LLVM's libunwind has the name too, and does nothing.
@@ -94,7 +93,7 @@ FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
     if (!__atomic_load_n(&looked_for_unwinders, __ATOMIC_ACQUIRE)) {
         const unwinder_functions found = find_unwinders();
         __atomic_store_n(&found_unwinders.llvm, found.llvm, __ATOMIC_RELAXED);
-        for (std::size_t i = 0; i < std::size(found.libgcc); ++i)
+        for (std::size_t i = 0; i < arch::unwind_section::most_unwinders; ++i)
             __atomic_store_n(&found_unwinders.libgcc[i], found.libgcc[i], __ATOMIC_RELAXED);
         __atomic_store_n(&looked_for_unwinders, true, __ATOMIC_RELEASE);
     }
@@ -105,7 +104,7 @@ FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
 FTRACE_NOTRACE inline void register_unwind_section(arch::unwind_section& section) {
     const unwinder_functions& functions = unwinders();
     if (functions.llvm != nullptr) functions.llvm(reinterpret_cast<unsigned long>(section.fde()));
-    for (std::size_t i = 0; i < std::size(functions.libgcc); ++i)
+    for (std::size_t i = 0; i < arch::unwind_section::most_unwinders; ++i)
         if (functions.libgcc[i] != nullptr) functions.libgcc[i](section.begin(), section.notes(i));
 }
 
