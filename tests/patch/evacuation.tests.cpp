@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "child.hpp"
+#include "fresh_functions.hpp"
 #include "program.hpp"
 #include "text.hpp"
 
@@ -23,17 +24,6 @@ using Catch::Matchers::ContainsSubstring;
 
 namespace program {
 
-/// Each is for one first change: then it is one nop for ever.
-template <int N>
-PROGRAM int fresh(int x) {
-    TOUCH_MEMORY;
-    return x + N;
-}
-using function = int (*)(int);
-template <int... N>
-std::vector<function> functions(std::integer_sequence<int, N...>) {
-    return {fresh<N>...};
-}
 const std::vector<function> all = functions(std::make_integer_sequence<int, 200>());
 
 }  // namespace program

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "child.hpp"
+#include "fresh_functions.hpp"
 #include "program.hpp"
 #include "sanitizers.hpp"
 #include "text.hpp"
@@ -60,16 +61,6 @@ extern "C" __attribute__((weak)) int __lsan_do_recoverable_leak_check();
 
 namespace program {
 
-template <int N>
-PROGRAM int fresh(int x) {
-    TOUCH_MEMORY;
-    return x + N;
-}
-using function = int (*)(int);
-template <int... N>
-std::vector<function> functions(std::integer_sequence<int, N...>) {
-    return {fresh<N>...};
-}
 const std::vector<function> all = functions(std::make_integer_sequence<int, 3>());
 void call_all() {
     for (const function each : all) each(1);

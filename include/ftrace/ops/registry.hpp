@@ -89,7 +89,7 @@ public:
 
     /// Takes the ops off all its functions. When it returns, no callback of the ops runs in another
     /// thread or will run, and its memory may go: also where the text cannot be restored, since a
-    /// thread blocks SIGTRAP (busy), somebody else changed it (unexpected_bytes) or the system
+    /// thread blocks SIGTRAP (busy), memory runs out (out_of_memory), somebody else changed it (unexpected_bytes) or the system
     /// forbids it (permission_denied); the functions go on paying for a call until the next change
     /// of theirs. Other errors: not_registered, if that was done before; busy, from inside a
     /// callback, and then nothing was done.
@@ -132,13 +132,14 @@ struct registration_access {
     }
 };
 
-/// An ops that is in the list of the registered ones, but is not if it is not kept.
+/// Notes an ops as registered, and takes that back unless it is kept: also if memory runs out.
 class tentative_registration {
 public:
     FTRACE_NOTRACE tentative_registration(locked_registry& registry, ftrace_ops& op)
         : registry_(registry), op_(op) {
-        registry->ops.push_back({&op, registry->registrations + 1});
-        state_of(op).registration = ++registry->registrations;
+        const std::uint64_t number = ++registry->registrations;
+        registry->ops.push_back({&op, number});
+        state_of(op).registration = number;
     }
     FTRACE_NOTRACE ~tentative_registration() {
         if (kept_) return;
