@@ -22,6 +22,7 @@ FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
 
 ftrace::ops<on_call> by_args;
 ftrace::ops<on_call, ftrace::SAVE_REGS> by_regs;
+ftrace::registry<ftrace::ops<on_call>, ftrace::ops<on_call, ftrace::SAVE_REGS>> both;
 
 template <typename Ops>
 void attach(Ops& ops) {
@@ -34,6 +35,9 @@ void attach(Ops& ops) {
 int use() {
     attach(by_args);
     attach(by_regs);
+    if (auto all = both.register_all()) all = both.register_all();
+    ftrace::top_options ten;
+    ten.names = ftrace::name_options(ten.names);
     int listed = 0;
     for (const auto& f : ftrace::available_filter_functions()) listed += f.site != 0;
     return listed;

@@ -98,13 +98,19 @@ inline constexpr static_set static_set_of{
 /// A member, told apart from another of the same type by its place.
 template <std::size_t Index, class Ops>
 struct registry_member {
+    FTRACE_NOTRACE registry_member() noexcept = default;
+    FTRACE_NOTRACE ~registry_member() = default;
+
     Ops op;
 };
 template <class Indices, class... Ops>
 struct registry_members;
 template <std::size_t... Indices, class... Ops>
 struct registry_members<std::index_sequence<Indices...>, Ops...>
-    : registry_member<Indices, Ops>... {};
+    : registry_member<Indices, Ops>... {
+    FTRACE_NOTRACE registry_members() noexcept = default;
+    FTRACE_NOTRACE ~registry_members() = default;
+};
 
 template <std::size_t Index, class Ops>
 constexpr FTRACE_NOTRACE Ops& member_at(registry_member<Index, Ops>& member) noexcept {
@@ -129,6 +135,7 @@ class registry {
 
 public:
     FTRACE_NOTRACE registry() noexcept { join(std::index_sequence_for<Ops...>{}); }
+    FTRACE_NOTRACE ~registry() = default;
     registry(const registry&) = delete;
     registry& operator=(const registry&) = delete;
 
@@ -140,6 +147,11 @@ public:
 
     /// All members' registrations, in the order of the types.
     struct registrations {
+        FTRACE_NOTRACE registrations() noexcept = default;
+        FTRACE_NOTRACE registrations(registrations&&) noexcept = default;
+        FTRACE_NOTRACE registrations& operator=(registrations&&) noexcept = default;
+        FTRACE_NOTRACE ~registrations() = default;
+
         registration member[sizeof...(Ops)];
     };
 

@@ -91,6 +91,7 @@ struct trap_link {
 /// One for the process, never freed.
 struct text_state {
     FTRACE_NOTRACE text_state() noexcept = default;
+    FTRACE_NOTRACE ~text_state() = default;
 
     edit_batch* active = nullptr;  ///< published before the first int3, taken back after the last
     const edited_sites* edited = nullptr;
