@@ -18,6 +18,8 @@ namespace {
 /// Where a veneer jumps to in these tests: pops its context into rax and returns to the caller.
 __attribute__((naked)) FTRACE_NOTRACE void return_context() { __asm__("popq %rax\n  ret"); }
 
+std::uintptr_t seventeen() { return 17; }
+
 /// Calls a veneer as a site would.
 std::uintptr_t call(std::uintptr_t veneer) {
     return reinterpret_cast<std::uintptr_t (*)()>(veneer)();
@@ -61,6 +63,19 @@ TEST_CASE("veneer: pushes its context and jumps to its target", "[patch][veneer]
     first = 17;
     CHECK(call(*veneer) == reinterpret_cast<std::uintptr_t>(&first));
     CHECK(call(*other) == reinterpret_cast<std::uintptr_t>(&second));
+}
+
+TEST_CASE("veneer: of a jump pushes nothing, and lies in a page of its kind", "[patch][veneer]") {
+    veneer_pool calls, jumps(arch::veneer_kind::jump);
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    const auto by_call = calls.get(near, near, nullptr, target());
+    const auto by_jump = jumps.get(near, near, nullptr, reinterpret_cast<const void*>(&seventeen));
+    REQUIRE(by_call);
+    REQUIRE(by_jump);
+    CHECK(call(*by_call) == 0);
+    CHECK(call(*by_jump) == 17);
+    CHECK(jumps.get(near, near, nullptr, reinterpret_cast<const void*>(&seventeen)).value() ==
+          *by_jump);
 }
 
 TEST_CASE("veneer: the same context and target get the same one", "[patch][veneer]") {

@@ -70,7 +70,8 @@ public:
         if (change.set != 0 && registry_.enabled) {
             auto target = target_of(change, site);
             if (!target) return std::move(target).error();
-            edit->after = arch::call_site(site.address, *target);
+            edit->after = target->jump ? arch::jump_site(site.address, target->address)
+                                       : arch::call_site(site.address, target->address);
         }
         if (edit->before == edit->after && edit->nops == arch::site_size) return {};
         // A site that never was written and shall be a nop is left as the compiler made it.
@@ -91,17 +92,17 @@ public:
         }
         for (const site_index i : sites_) {
             site_record& site = registry_.sites[i];
-            site.made_one_nop = true;
-            site.call = arch::call_distance(arch::read_site(site.address));
+            site.note(arch::read_site(site.address));
         }
         return {};
     }
 
 private:
     /// Neighbours mostly have the same set, object and width: ask once for all of them.
-    FTRACE_NOTRACE result<std::uintptr_t> target_of(const site_change& change,
-                                                    const site_record& site) {
-        if (target_ != 0 && change.set == set_ && site.object == object_ && site.width == width_)
+    FTRACE_NOTRACE result<site_target> target_of(const site_change& change,
+                                                 const site_record& site) {
+        if (target_.address != 0 && change.set == set_ && site.object == object_ &&
+            site.width == width_)
             return target_;
         std::uintptr_t begin = site.address, end = site.address;
         for (const text_range& range : registry_.sites.object_of(change.site).object.text) {
@@ -141,22 +142,44 @@ private:
     set_index set_ = 0;
     std::uint32_t object_ = 0;
     std::uint8_t width_ = 0;
-    std::uintptr_t target_ = 0;
+    site_target target_{};
 };
 
-/// Two ops that may move the instruction pointer cannot share a function.
-FTRACE_NOTRACE inline result<void> check_ip_modify(const registry_state& registry,
-                                                   const ftrace_ops& op, set_index set,
-                                                   const site_record& site) {
-    if ((op.flags() & FTRACE_OPS_FL_IPMODIFY) == 0) return {};
-    for (const ftrace_ops* other : registry.sets[set].members)
-        if ((other->flags() & FTRACE_OPS_FL_IPMODIFY) != 0 && other != &op)
+/// Two ops that may move the instruction pointer cannot share a function, nor can two direct calls. Of
+/// one of each, the first has its way with the calls it moves.
+FTRACE_NOTRACE inline result<void> check_owners(const registry_state& registry,
+                                                const ftrace_ops& op, set_index set,
+                                                const site_record& site) {
+    const bool direct = ops_access::direct(op) != nullptr;
+    if ((op.flags() & FTRACE_OPS_FL_IPMODIFY) == 0 && !direct) return {};
+    for (const ftrace_ops* other : registry.sets[set].members) {
+        if (other == &op) continue;
+        if (direct && ops_access::direct(*other) != nullptr)
+            return error{errc::ip_modify_conflict,
+                         name_of(*other) + " already takes the calls of " +
+                             registry.sites.name_at(site.address) +
+                             ": only one direct call can be on a function; unregister it first",
+                         registry.sites.name_at(site.address), site.address};
+        if (!direct && (other->flags() & FTRACE_OPS_FL_IPMODIFY) != 0)
             return error{errc::ip_modify_conflict,
                          name_of(*other) + " already changes the instruction pointer of " +
                              registry.sites.name_at(site.address) +
                              ": only one IPMODIFY ops can be on a function; unregister it first, "
                              "or filter one of them",
                          registry.sites.name_at(site.address), site.address};
+    }
+    return {};
+}
+
+/// Gives sites other sets of ops, in one transaction: all of them, or none.
+FTRACE_NOTRACE inline result<void> make_changes(process_state& process, registry_state& registry,
+                                                const std::vector<site_change>& changes) {
+    text_change text(process, registry);
+    text.reserve(changes.size());
+    for (const site_change& change : changes)
+        if (auto added = text.add(change); !added) return added;
+    if (auto committed = text.commit(); !committed) return committed;
+    for (const site_change& change : changes) registry.sites[change.site].set = change.set;
     return {};
 }
 
@@ -186,7 +209,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
         const site_record& site = registry.sites[index];
         if (from[put_on] != site.set) {
             if (put_on)
-                if (auto allowed = check_ip_modify(registry, op, site.set, site); !allowed)
+                if (auto allowed = check_owners(registry, op, site.set, site); !allowed)
                     return allowed;
             auto next = put_on ? registry.sets.with(site.set, op, registered_before)
                                : registry.sets.without(site.set, op);
@@ -197,12 +220,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
         changes.push_back({index, to[put_on]});
     }
 
-    text_change text(process, registry);
-    text.reserve(changes.size());
-    for (const site_change& change : changes)
-        if (auto added = text.add(change); !added) return added;
-    if (auto committed = text.commit(); !committed) return committed;
-    for (const site_change& change : changes) registry.sites[change.site].set = change.set;
+    if (auto changed = make_changes(process, registry, changes); !changed) return changed;
     state.attached = std::move(wanted);
     registry.sets.release_slots([&](std::uintptr_t stub)
                                     FTRACE_NOTRACE { return registry.sites.has_call_of(stub); });

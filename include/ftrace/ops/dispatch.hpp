@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ftrace/arch/abi_registers.hpp>
 #include <ftrace/args/regs_views.hpp>
 #include <ftrace/core/sanitizer.hpp>
 #include <ftrace/core/thread_state.hpp>
@@ -22,6 +23,8 @@ struct ops_access {
     FTRACE_NOTRACE static const own_stubs* own(const ftrace_ops& op) noexcept { return op.own_; }
     FTRACE_NOTRACE static const static_set*& set(ftrace_ops& op) noexcept { return op.set_; }
     FTRACE_NOTRACE static unsigned& set_index(ftrace_ops& op) noexcept { return op.set_index_; }
+    FTRACE_NOTRACE static const void*& direct(ftrace_ops& op) noexcept { return op.direct_; }
+    FTRACE_NOTRACE static const void* direct(const ftrace_ops& op) noexcept { return op.direct_; }
     FTRACE_NOTRACE static ops_state*& state(ftrace_ops& op) noexcept { return op.state_; }
     FTRACE_NOTRACE static const ops_state* state(const ftrace_ops& op) noexcept {
         return op.state_;
@@ -33,6 +36,7 @@ struct ops_access {
 /// since a thread may be on its way to it.
 struct ops_list {
     std::size_t count;
+    const void* direct;  ///< where the call goes on, unless a callback sends it elsewhere; or null
     FTRACE_STUB_INLINE ftrace_ops** entries() noexcept {
         return reinterpret_cast<ftrace_ops**>(this + 1);
     }
@@ -128,6 +132,9 @@ FTRACE_STUB_INLINE void run_list(unsigned long ip, unsigned long parent_ip, ops_
     }
     *thread.program_errno = saved;
     if (outermost) leave_section(thread, section);
+    const void* const direct = __atomic_load_n(&list.direct, __ATOMIC_RELAXED);
+    if (direct != nullptr && !arch::is_redirected(regs))
+        arch::set_instruction_pointer(regs, reinterpret_cast<unsigned long>(direct));
 }
 
 }  // namespace ftrace::inline v0::detail

@@ -31,16 +31,23 @@ struct dispatch_set {
     std::vector<ftrace_ops*> members;      ///< in the order of their registration
     const own_stubs* own = nullptr;        ///< of the only member
     const static_set* compiled = nullptr;  ///< the compile-time registry that all members belong to
+    const void* direct = nullptr;          ///< where the member that is a direct call leads
     save_policy policy = ARGS;
-    const stub_table* stubs = nullptr;
-    const void* context = nullptr;  ///< what a veneer pushes
-    /// What `context` leads to: one entry for each member, or for each ops of the
-    /// compile-time registry.
+    const stub_table* stubs = nullptr;  ///< null: the only member is a direct call
+    const void* context = nullptr;      ///< what a veneer pushes
+    /// What `context` leads to: one entry for each member with a callback, or for each ops of
+    /// the compile-time registry.
     ftrace_ops** entries = nullptr;
     std::size_t entry_count = 0;
     /// The stub's own context is this set's: no veneer where a call reaches.
     bool enter_directly = false;
     set_index next = 0;  ///< in the list of free sets, or of those that keep a slot
+};
+
+/// What a site shall call, or jump to.
+struct site_target {
+    std::uintptr_t address = 0;
+    bool jump = false;
 };
 
 class dispatch_sets {
@@ -113,11 +120,20 @@ public:
         }
     }
 
+    /// The set of the same ops, one of which is a direct call that now leads elsewhere.
+    FTRACE_NOTRACE result<set_index> again(set_index set) {
+        return find_or_make(std::vector<ftrace_ops*>(at(set)->members));
+    }
+
     /// Clears every entry that leads to `op`: threads that are on their way with an old list skip
     /// it. No site may have a set with it any more; its text may (`text_is_right`).
     FTRACE_NOTRACE void retire(ftrace_ops& op, bool text_is_right) {
         for (const set_index i : state_of(op).sets) {
             dispatch_set& set = *at(i);
+            if (ops_access::direct(op) != nullptr) {
+                if (set.stubs != nullptr) publish_direct(set, nullptr);
+                continue;
+            }
             bool member = false;
             for (std::size_t e = 0; e < set.entry_count; ++e) {
                 if (set.entries[e] != &op) continue;
@@ -139,15 +155,25 @@ public:
         state_of(op).sets.clear();
     }
 
-    /// Where a site in [begin, end) has to call for this set. `width`: a width_index.
-    FTRACE_NOTRACE result<std::uintptr_t> target(set_index index, unsigned width,
-                                                 std::uintptr_t begin, std::uintptr_t end) {
+    /// Where a site in [begin, end) has to lead for this set. `width`: a width_index.
+    FTRACE_NOTRACE result<site_target> target(set_index index, unsigned width, std::uintptr_t begin,
+                                              std::uintptr_t end) {
         const dispatch_set& set = *at(index);
+        if (set.stubs == nullptr) {
+            const auto direct = reinterpret_cast<std::uintptr_t>(set.direct);
+            if (arch::call_reaches(begin, direct) && arch::call_reaches(end, direct))
+                return site_target{direct, true};
+            auto veneer = jump_veneers_.get(begin, end, nullptr, set.direct);
+            if (!veneer) return std::move(veneer).error();
+            return site_target{*veneer, true};
+        }
         const auto stub = reinterpret_cast<std::uintptr_t>(set.stubs->entry[width]);
         if (set.enter_directly && arch::call_reaches(begin, stub) && arch::call_reaches(end, stub))
-            return stub;
-        return veneers_.get(begin, end, set.context,
-                            reinterpret_cast<const void*>(stub + arch::own_context_size));
+            return site_target{stub, false};
+        auto veneer = veneers_.get(begin, end, set.context,
+                                   reinterpret_cast<const void*>(stub + arch::own_context_size));
+        if (!veneer) return std::move(veneer).error();
+        return site_target{*veneer, false};
     }
 
 private:
@@ -172,26 +198,33 @@ private:
         if (members.empty()) return set_index{0};
         dispatch_set wanted;
         wanted.policy = ARGS_INTEGER;
-        for (const ftrace_ops* member : members)
+        for (const ftrace_ops* member : members) {
             wanted.policy = stronger(wanted.policy, member->policy());
+            if (const void* const direct = ops_access::direct(*member))
+                wanted.direct = direct;
+            else
+                ++wanted.entry_count;
+        }
         if (members.size() == 1)
             wanted.own = ops_access::own(*members[0]);
-        else
+        else if (wanted.direct == nullptr)
             wanted.compiled = common_registry(members);
+        if (wanted.compiled != nullptr) wanted.entry_count = wanted.compiled->size;
 
-        wanted.stubs = wanted.own != nullptr        ? wanted.own->stubs
+        wanted.stubs = wanted.entry_count == 0      ? nullptr
+                       : wanted.own != nullptr      ? wanted.own->stubs
                        : wanted.compiled != nullptr ? wanted.compiled->stubs[wanted.policy]
                                                     : lists_.by_policy[wanted.policy];
-        wanted.entry_count = wanted.compiled != nullptr ? wanted.compiled->size : members.size();
 
-        std::uint64_t hash = 0;
+        std::uint64_t hash = reinterpret_cast<std::uintptr_t>(wanted.direct);
         for (const ftrace_ops* member : members)
             hash = hash_with(hash, reinterpret_cast<std::uintptr_t>(member));
         const set_index known = known_.find(hash, [&](set_index i) FTRACE_NOTRACE {
             const dispatch_set& set = *at(i);
             return set.members == members && set.own == wanted.own &&
-                   set.compiled == wanted.compiled && set.stubs == wanted.stubs &&
-                   set.entry_count == wanted.entry_count && usable_again(set);
+                   set.compiled == wanted.compiled && set.direct == wanted.direct &&
+                   set.stubs == wanted.stubs && set.entry_count == wanted.entry_count &&
+                   usable_again(set);
         });
         if (known != hash_index::none) {
             arm(known);
@@ -226,6 +259,7 @@ private:
     }
 
     FTRACE_NOTRACE result<void> make(dispatch_set& set) const {
+        if (set.stubs == nullptr) return {};
         if (set.own != nullptr) {
             set.enter_directly = slot_is_free(*set.own, set.members[0]);
             set.entries = set.enter_directly ? set.own->slot : new (std::nothrow) ftrace_ops*[1]();
@@ -237,7 +271,7 @@ private:
             void* const memory = ::operator new(
                 sizeof(ops_list) + set.entry_count * sizeof(ftrace_ops*), std::nothrow);
             if (memory != nullptr) {
-                auto* const list = ::new (memory) ops_list{set.entry_count};
+                auto* const list = ::new (memory) ops_list{set.entry_count, nullptr};
                 set.entries = list->entries();
                 for (std::size_t i = 0; i < set.entry_count; ++i) set.entries[i] = nullptr;
                 set.context = list;
@@ -251,15 +285,33 @@ private:
     /// release: pairs with load_entry(); who finds the ops finds it complete.
     FTRACE_NOTRACE void arm(set_index index) {
         dispatch_set& set = *at(index);
-        for (std::size_t i = 0; i < set.members.size(); ++i) {
-            ftrace_ops& member = *set.members[i];
+        std::size_t i = 0;
+        for (ftrace_ops* const each : set.members) {
+            ftrace_ops& member = *each;
+            if (const void* const direct = ops_access::direct(member)) {
+                note(state_of(member).sets, index);
+                if (set.stubs != nullptr) publish_direct(set, direct);
+                continue;
+            }
             ftrace_ops*& entry =
-                set.entries[set.compiled != nullptr ? ops_access::set_index(member) : i];
+                set.entries[set.compiled != nullptr ? ops_access::set_index(member) : i++];
             if (entry == &member) continue;
             state_of(member).sets.push_back(index);
             sanitizer_release(&member);
             __atomic_store_n(&entry, &member, __ATOMIC_RELEASE);
         }
+    }
+
+    FTRACE_NOTRACE static void note(std::vector<set_index>& sets, set_index index) {
+        for (const set_index known : sets)
+            if (known == index) return;
+        sets.push_back(index);
+    }
+    /// Of a set with a list.
+    FTRACE_NOTRACE static void publish_direct(const dispatch_set& set,
+                                              const void* target) noexcept {
+        auto* const list = static_cast<ops_list*>(const_cast<void*>(set.context));
+        __atomic_store_n(&list->direct, target, __ATOMIC_RELAXED);
     }
 
     const list_stubs& lists_;
@@ -269,6 +321,7 @@ private:
     set_index keepers_ = 0;  // of slots that calls still lead to
     hash_index known_;       // sets by their members
     veneer_pool veneers_;
+    veneer_pool jump_veneers_{arch::veneer_kind::jump};
 };
 
 }  // namespace ftrace::inline v0::detail

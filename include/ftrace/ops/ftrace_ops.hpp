@@ -93,6 +93,14 @@ protected:
                                         const detail::own_stubs& own) noexcept
         : private_data(nullptr), func_(callback), policy_(policy), flags_(flags), own_(&own) {}
 
+    /// A direct call (direct.hpp): no callback.
+    constexpr FTRACE_NOTRACE explicit ftrace_ops(const void* target) noexcept
+        : private_data(nullptr),
+          func_(nullptr),
+          policy_(ARGS_INTEGER),
+          flags_(0),
+          direct_(target) {}
+
 private:
     ftrace_func_t func_;
     save_policy policy_;
@@ -100,6 +108,7 @@ private:
     const detail::own_stubs* own_ = nullptr;   ///< stubs that call this ops' callback directly
     const detail::static_set* set_ = nullptr;  ///< the compile-time registry it is part of
     unsigned set_index_ = 0;
+    const void* direct_ = nullptr;  ///< what its functions' calls go to, instead of a callback
     detail::ops_state* state_ = nullptr;  ///< made by the first filter or registration
     friend struct detail::ops_access;
 };

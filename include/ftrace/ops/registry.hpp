@@ -167,7 +167,7 @@ private:
 /// register_ftrace_function(), under the lock.
 FTRACE_NOTRACE inline result<registration> register_locked(locked_registry& registry,
                                                            ftrace_ops& op) {
-    if (ops_access::func(op) == nullptr)
+    if (ops_access::func(op) == nullptr && ops_access::direct(op) == nullptr)
         return error{errc::invalid_argument, "this ops has no callback: its pointer is null"};
     ops_state& state = state_of(op);
     if (state.registration != 0)

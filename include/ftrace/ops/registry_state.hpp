@@ -236,8 +236,11 @@ FTRACE_NOTRACE auto with_registry(Work work,
     });
 }
 
-/// "the ops of on_parse(...)", by its callback.
+/// "the ops of on_parse(...)", by its callback; "the direct call to fake_parse(...)".
 [[nodiscard]] FTRACE_NOTRACE inline std::string name_of(const ftrace_ops& op) {
+    if (const void* const direct = ops_access::direct(op))
+        return "the direct call to " +
+               site_table::name_at(reinterpret_cast<std::uintptr_t>(direct));
     const own_stubs* const own = ops_access::own(op);
     const std::uintptr_t callback =
         own != nullptr ? own->callback() : reinterpret_cast<std::uintptr_t>(ops_access::func(op));

@@ -26,9 +26,10 @@ inline constexpr site_index no_site = ~site_index{0};
 /// One site.
 struct site_record {
     std::uintptr_t address;
-    set_index set = 0;      ///< the ops attached to it (dispatch_sets.hpp); 0: none
-    std::int32_t call = 0;  ///< displacement of the call that stands there; 0: a nop
+    set_index set = 0;          ///< the ops attached to it (dispatch_sets.hpp); 0: none
+    std::int32_t distance = 0;  ///< of the call or jump that stands there; 0: a nop
     std::uint32_t object;
+    bool jumps = false;         ///< it is a jump
     bool made_one_nop = false;  ///< it was written before: what stands there is ours
     bool library_own = false;   ///< of this library, or a callback: for nobody's filter
     std::uint8_t width = unknown_width;
@@ -37,7 +38,14 @@ struct site_record {
 
     /// What was left there, if it was written before.
     [[nodiscard]] FTRACE_NOTRACE arch::site_bytes written() const noexcept {
-        return call == 0 ? arch::nop_site : arch::call_site_at_distance(call);
+        if (distance == 0) return arch::nop_site;
+        return jumps ? arch::jump_site_at_distance(distance)
+                     : arch::call_site_at_distance(distance);
+    }
+    FTRACE_NOTRACE void note(const arch::site_bytes& bytes) noexcept {
+        made_one_nop = true;
+        jumps = arch::jump_distance(bytes) != 0;
+        distance = jumps ? arch::jump_distance(bytes) : arch::call_distance(bytes);
     }
 };
 
@@ -123,9 +131,9 @@ public:
     /// Whether the text of any site calls `target`.
     [[nodiscard]] FTRACE_NOTRACE bool has_call_of(std::uintptr_t target) const noexcept {
         for (const site_record& site : sites_)
-            if (site.call != 0 && !objects_[site.object].gone &&
+            if (site.distance != 0 && !site.jumps && !objects_[site.object].gone &&
                 site.address + arch::site_size +
-                        static_cast<std::uintptr_t>(std::int64_t{site.call}) ==
+                        static_cast<std::uintptr_t>(std::int64_t{site.distance}) ==
                     target)
                 return true;
         return false;

@@ -19,18 +19,19 @@
 
 namespace ftrace::inline v0::detail {
 
-/// All veneers of the process. They are never taken away: a thread may be on its way through one.
+/// All veneers of one kind in the process. They are never taken away: a thread may be on its way through one.
 /// The same context and target get the same veneer again, so switching the same ops on and off
 /// needs no more of them.
 class veneer_pool {
 public:
-    FTRACE_NOTRACE veneer_pool() = default;
+    FTRACE_NOTRACE explicit veneer_pool(arch::veneer_kind kind = arch::veneer_kind::call) noexcept
+        : kind_(kind) {}
     FTRACE_NOTRACE ~veneer_pool() = default;
     veneer_pool(const veneer_pool&) = delete;
     veneer_pool& operator=(const veneer_pool&) = delete;
 
     /// A veneer that every address in [begin, end) can call, and that enters `target` with
-    /// `context` on the stack. Errors: out_of_reach; permission_denied, if the system lets no
+    /// `context` on the stack (jumps: without). Errors: out_of_reach; permission_denied, if the system lets no
     /// memory become executable; out_of_memory.
     FTRACE_NOTRACE result<std::uintptr_t> get(std::uintptr_t begin, std::uintptr_t end,
                                               const void* context, const void* target) {
@@ -52,12 +53,12 @@ public:
         // Its entry in the list first, as that of a full page: it may be the memory for it that
         // lacks.
         pages_.push_back({0, arch::veneers_per_page, nullptr});
-        auto code = map_page(begin, end);
+        auto code = map_page(begin, end, kind_);
         if (!code) {
             pages_.pop_back();
             return code;
         }
-        pages_.back() = {*code, 0, tell_unwinders(*code)};
+        pages_.back() = {*code, 0, tell_unwinders(*code, kind_)};
         return add(pages_.size() - 1, hash, context, target);
     }
 
@@ -84,7 +85,8 @@ private:
 
     /// A page of veneers without targets, which calls from [begin, end) reach.
     [[nodiscard]] FTRACE_NOTRACE static result<std::uintptr_t> map_page(std::uintptr_t begin,
-                                                                        std::uintptr_t end) {
+                                                                        std::uintptr_t end,
+                                                                        arch::veneer_kind kind) {
         const std::uintptr_t code = map_near(begin, end);
         if (code == 0)
             return error{
@@ -93,7 +95,7 @@ private:
                     " for a veneer: the functions there cannot be traced from a stub farther away",
                 {},
                 begin};
-        arch::write_veneer_page(reinterpret_cast<void*>(code));
+        arch::write_veneer_page(reinterpret_cast<void*>(code), kind);
         auto executable = change_protection(code, code + arch::veneer_page, PROT_READ | PROT_EXEC);
         if (executable) return code;
         ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
@@ -101,8 +103,9 @@ private:
     }
 
     /// Without memory for it the veneers work all the same, and backtraces end in them.
-    FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(std::uintptr_t code) {
-        auto* const section = new (std::nothrow) arch::veneer_unwind_section(code);
+    FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(
+        std::uintptr_t code, arch::veneer_kind kind) {
+        auto* const section = new (std::nothrow) arch::veneer_unwind_section(code, kind);
         if (section != nullptr) register_unwind_section(*section);
         return section;
     }
@@ -152,6 +155,7 @@ private:
         return 0;
     }
 
+    arch::veneer_kind kind_;
     std::vector<page> pages_;
     hash_index known_;  // veneers by context and target, counted through all pages
 };

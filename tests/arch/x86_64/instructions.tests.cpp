@@ -25,11 +25,13 @@ bytes bytes_of(const Instruction& instruction) {
 
 // The assembler's own encodings of what the structs of insn.hpp stand for.
 extern "C" {
-extern const unsigned char as_call[], as_push[], as_jump[], as_nop[], as_veneer[], as_end[];
+extern const unsigned char as_call[], as_far_jump[], as_push[], as_jump[], as_nop[], as_veneer[],
+    as_end[];
 }
 __asm__(
     ".pushsection .rodata\n"
     "as_call: call . + 5 + 0x12345678\n"
+    "as_far_jump: jmp . + 5 + 0x12345678\n"
     "as_push: pushq 0x12345678(%rip)\n"
     "as_jump: notrack jmp *0x12345678(%rip)\n"
     "as_nop:  nopl 8(%rax, %rax)\n"
@@ -46,6 +48,7 @@ bytes assembled(const unsigned char* begin, const unsigned char* end) { return {
 
 TEST_CASE("insn: instructions are as the assembler writes them", "[arch]") {
     CHECK(bytes_of(call_site_at_distance(0x12345678)) == assembled(as_call, as_call + 5));
+    CHECK(bytes_of(jump_site_at_distance(0x12345678)) == assembled(as_far_jump, as_push));
     push_indirect_insn push;
     push.displacement = 0x12345678;
     CHECK(bytes_of(push) == assembled(as_push, as_jump));
@@ -61,6 +64,10 @@ TEST_CASE("insn: a call's displacement counts from its end, in both directions",
     CHECK(bytes_of(call_site(0x1000, 0x2a05)) == bytes{0xe8, 0x00, 0x1a, 0, 0});
     CHECK(call_distance(call_site(0x7f0000001000, 0x7f0000000f00)) == -0x105);
     CHECK(call_distance(nop_site) == 0);
+    CHECK(bytes_of(jump_site(0x1000, 0x1000)) == bytes{0xe9, 0xfb, 0xff, 0xff, 0xff});
+    CHECK(jump_distance(jump_site(0x7f0000001000, 0x7f0000000f00)) == -0x105);
+    CHECK(jump_distance(call_site(0x1000, 0x2000)) == 0);
+    CHECK(call_distance(jump_site(0x1000, 0x2000)) == 0);
     constexpr std::uintptr_t site = 0x7f0000000000;
     CHECK(call_reaches(site, site + 5 + 0x7fffffff));
     CHECK_FALSE(call_reaches(site, site + 5 + 0x80000000));
@@ -123,6 +130,13 @@ TEST_CASE("text poke: the trap handler does what the instruction would", "[arch]
 
     emulate(context, site, call_site(site, 0x7fffffff));  // forwards
     CHECK(registers[REG_RIP] == 0x7fffffff);
+
+    set(REG_RSP, reinterpret_cast<std::uintptr_t>(stack + 2));
+    stack[1] = 2;
+    emulate(context, site, jump_site(site, 0x400010));
+    CHECK(registers[REG_RIP] == 0x400010);
+    CHECK(registers[REG_RSP] == reinterpret_cast<greg_t>(stack + 2));
+    CHECK(stack[1] == 2);
 }
 
 TEST_CASE("text poke: the three steps write trap, tail and head", "[arch]") {

@@ -1,5 +1,5 @@
-// Steps through a veneer under the unwinder this program was built with, and says nothing if every backtrace on the way
-// finds the caller. A list of ops is always called through a veneer.
+// Steps through veneers under the unwinder this program was built with, and says nothing if every backtrace on the way
+// finds the caller. A list of ops is always called through a veneer; one of a jump is called as the function it leads to.
 #include <signal.h>
 #include <ucontext.h>
 #include <unwind.h>
@@ -57,15 +57,35 @@ __attribute__((noinline)) int veneered(int x) {
     return x + 1;
 }
 
+__attribute__((noinline)) int jumped_to(int x) {
+    caller = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
+    return x + 1;
+}
+
 /// One call site, which the compiler does not copy.
-__attribute__((noinline)) int calls_veneered() {
+__attribute__((noinline)) int calls(int (*function)(int)) {
     step_count = 0;
     stepping = true;
     __writeeflags(__readeflags() | 0x100);
-    int result = veneered(1);
+    int result = function(1);
     __asm__ volatile("" : "+r"(result));
     stepping = false;
     return result;
+}
+
+/// Calls `function`, and whether every backtrace in the `wanted` instructions of veneers was right.
+bool backtraces_are_right(int (*function)(int), unsigned wanted) {
+    // The first call finds the site and its caller.
+    unsigned in_veneer = 0, wrong = 0;
+    if (calls(function) != 2 || calls(function) != 2) return false;
+    for (unsigned i = 0; i < step_count; ++i) {
+        if (ftrace::symbol_of(steps[i]).name != ftrace::detail::hex(steps[i])) continue;
+        ++in_veneer;
+        wrong += !right[i];
+    }
+    if (in_veneer == wanted && wrong == 0) return true;
+    std::printf("%u steps in the veneer, expected %u; %u wrong\n", in_veneer, wanted, wrong);
+    return false;
 }
 
 int main() {
@@ -80,15 +100,12 @@ int main() {
     auto two = ftrace::register_ftrace_function(second);
     if (!one || !two) return 2;
 
-    // The first call finds the site and its caller.
-    unsigned in_veneer = 0, wrong = 0;
-    if (calls_veneered() != 2 || calls_veneered() != 2) return 3;
-    for (unsigned i = 0; i < step_count; ++i) {
-        if (ftrace::symbol_of(steps[i]).name != ftrace::detail::hex(steps[i])) continue;
-        ++in_veneer;
-        wrong += !right[i];
-    }
-    if (in_veneer == 2 && wrong == 0) return 0;
-    std::printf("%u steps in the veneer, %u wrong\n", in_veneer, wrong);
-    return 4;
+    if (!backtraces_are_right(veneered, 2)) return 3;
+
+    ftrace::detail::veneer_pool jumps(ftrace::arch::veneer_kind::jump);
+    const auto near = reinterpret_cast<std::uintptr_t>(&jumped_to);
+    const auto veneer = jumps.get(near, near, nullptr, reinterpret_cast<const void*>(&jumped_to));
+    if (!veneer) return 4;
+    site = *veneer - ftrace::arch::site_size;
+    return backtraces_are_right(reinterpret_cast<int (*)(int)>(*veneer), 1) ? 0 : 5;
 }

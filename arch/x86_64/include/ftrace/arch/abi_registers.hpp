@@ -70,6 +70,10 @@ FTRACE_STUB_INLINE void set_instruction_pointer(ftrace_regs& regs, unsigned long
     arch_access::saved(regs).gpr.ip = ip;
     arch_access::saved(regs).moved = 1;
 }
+/// Whether a callback has sent the call elsewhere than to the function's body.
+FTRACE_STUB_INLINE bool is_redirected(const ftrace_regs& regs) noexcept {
+    return instruction_pointer(regs) != arch_access::saved(regs).return_address;
+}
 FTRACE_STUB_INLINE unsigned long stack_pointer(const ftrace_regs& regs) noexcept {
     return arch_access::stack_pointer(regs);
 }

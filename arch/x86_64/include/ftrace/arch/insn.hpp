@@ -1,5 +1,5 @@
 // The few instructions that ever stand at a site or in a veneer, as packed structs.
-// Encodings: Intel SDM volume 2 (CALL E8 cd, JMP FF /4, PUSH FF /6, INT3 CC, NOP 0F 1F /0).
+// Encodings: Intel SDM volume 2 (CALL E8 cd, JMP E9 cd, JMP FF /4, PUSH FF /6, INT3 CC, NOP 0F 1F /0).
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,12 @@ namespace ftrace::inline v0::arch {
 struct call_insn {
     constexpr FTRACE_NOTRACE call_insn() noexcept = default;
     std::uint8_t opcode = 0xe8;
+    std::int32_t displacement = 0;
+};
+/// jmp rel32, as far as a call reaches.
+struct jump_insn {
+    constexpr FTRACE_NOTRACE jump_insn() noexcept = default;
+    std::uint8_t opcode = 0xe9;
     std::int32_t displacement = 0;
 };
 /// push qword [rip + displacement]
@@ -32,7 +38,8 @@ struct jump_indirect_insn {
 
 inline constexpr std::uint8_t int3_opcode = 0xcc;
 inline constexpr std::size_t site_size = sizeof(call_insn);
-static_assert(site_size == 5 && sizeof(push_indirect_insn) == 6 && sizeof(jump_indirect_insn) == 7);
+static_assert(site_size == 5 && sizeof(jump_insn) == site_size && sizeof(push_indirect_insn) == 6 &&
+              sizeof(jump_indirect_insn) == 7);
 
 /// The five bytes of a site.
 struct site_bytes {
@@ -46,7 +53,7 @@ struct site_bytes {
 /// One five-byte instruction that does nothing: nopl 8(%rax,%rax), as clang writes it.
 inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
 
-/// Whether a call at `from` reaches `to`.
+/// Whether a call or jump at `from` reaches `to`.
 [[nodiscard]] FTRACE_NOTRACE inline bool call_reaches(std::uintptr_t from,
                                                       std::uintptr_t to) noexcept {
     const auto distance = static_cast<std::int64_t>(to - (from + site_size));
@@ -69,10 +76,31 @@ inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
     return call.displacement;
 }
 
-/// A call from `site` to `target`, which it must reach.
+/// The same of a jump.
+[[nodiscard]] FTRACE_NOTRACE inline site_bytes jump_site_at_distance(
+    std::int32_t distance) noexcept {
+    jump_insn jump;
+    jump.displacement = distance;
+    site_bytes bytes;
+    std::memcpy(bytes.byte, &jump, site_size);
+    return bytes;
+}
+[[nodiscard]] FTRACE_NOTRACE inline std::int32_t jump_distance(const site_bytes& bytes) noexcept {
+    jump_insn jump;
+    if (bytes.byte[0] != jump.opcode) return 0;
+    std::memcpy(&jump, bytes.byte, site_size);
+    return jump.displacement;
+}
+
+/// A call or jump from `site` to `target`, which it must reach.
 [[nodiscard]] FTRACE_NOTRACE inline site_bytes call_site(std::uintptr_t site,
                                                          std::uintptr_t target) noexcept {
     return call_site_at_distance(
+        static_cast<std::int32_t>(static_cast<std::int64_t>(target - (site + site_size))));
+}
+[[nodiscard]] FTRACE_NOTRACE inline site_bytes jump_site(std::uintptr_t site,
+                                                         std::uintptr_t target) noexcept {
+    return jump_site_at_distance(
         static_cast<std::int32_t>(static_cast<std::int64_t>(target - (site + site_size))));
 }
 

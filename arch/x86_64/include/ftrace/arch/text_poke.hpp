@@ -55,10 +55,10 @@ struct nop_run {
 // A site, before and after:
 //
 //     f:  90 90 90 90 90             five nops (gcc)
-//     f:  e8 xx xx xx xx             call
+//     f:  e8 xx xx xx xx             call of a stub
 //
 //     f:  0f 1f 44 00 08             one nop (clang, and what this library leaves)
-//     f:  e8 xx xx xx xx             call
+//     f:  e9 xx xx xx xx             jump to a function that takes the call's place
 //
 //     f:  0f 1f 84 00 00 02 00 00    one nop of eight bytes (clang)
 //     f:  e8 xx xx xx xx 90 90 90    call, and what is left of the nop
@@ -132,13 +132,18 @@ FTRACE_NO_INSTRUMENTATION inline void set_program_counter(ucontext_t& context,
 FTRACE_NO_INSTRUMENTATION inline void emulate(ucontext_t& context, std::uintptr_t site,
                                               const site_bytes& bytes) noexcept {
     std::uintptr_t next = site + site_size;
-    call_insn call;
+    constexpr call_insn call;
+    constexpr jump_insn jump;
     if (bytes.byte[0] == call.opcode) {
-        __builtin_memcpy(&call, bytes.byte, site_size);
         greg_t& stack_pointer = context.uc_mcontext.gregs[REG_RSP];
         stack_pointer -= static_cast<greg_t>(sizeof next);
         *reinterpret_cast<std::uintptr_t*>(stack_pointer) = next;
-        next += static_cast<std::uintptr_t>(static_cast<std::int64_t>(call.displacement));
+    }
+    if (bytes.byte[0] == call.opcode || bytes.byte[0] == jump.opcode) {
+        std::int32_t distance;
+        __builtin_memcpy(&distance, bytes.byte + offsetof(jump_insn, displacement),
+                         sizeof distance);
+        next += static_cast<std::uintptr_t>(static_cast<std::int64_t>(distance));
     }
     set_program_counter(context, next);
 }
