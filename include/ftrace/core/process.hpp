@@ -23,6 +23,7 @@ namespace ftrace::inline v0::detail {
 struct text_state;      // patch/text_state.hpp
 struct registry_state;  // ops/registry_state.hpp
 struct graph_state;     // graph/graph_state.hpp
+struct probe_state;     // probe/probe_chain.hpp
 
 /// What all objects of the process share. Never freed.
 struct process_state {
@@ -36,6 +37,7 @@ struct process_state {
     recursive_lock images;  ///< see image_guard in sites/loaded_image.hpp; taken behind `lock`
     text_state* text = nullptr;
     registry_state* registry = nullptr;
+    probe_state* probes = nullptr;
 };
 
 /// Objects share a state only if they agree on the layout of everything reachable from it.
