@@ -14,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <ftrace/ftrace.hpp>
+#include <ftrace/ops/direct.hpp>
+#include <ftrace/probe/probe.hpp>
 #include <map>
 #include <memory>
 #include <string>
@@ -66,6 +68,29 @@ attached attach_all() {
 template <std::size_t... N>
 attached attach_list(std::index_sequence<N...>) {
     return attach_all<ftrace::ops<empty<int{N}>>...>();
+}
+/// A function in between, which a compiler would write: the site jumps there.
+int (*volatile behind_site)(int) noexcept;
+FTRACE_NOTRACE int in_between(int x) noexcept {
+    const int result = behind_site(x);
+    __asm__ volatile("");  // no tail call
+    return result;
+}
+struct one_direct {
+    ftrace::detail::direct_ops op{reinterpret_cast<const void*>(&in_between)};
+    ftrace::registration handle;
+    one_direct() {
+        checked(op.set_filter("traced_work"));
+        const auto site = ftrace::detail::state_of(op).filter[0];
+        behind_site = reinterpret_cast<int (*)(int) noexcept>(
+            ftrace::detail::process()->registry->sites[site].address + ftrace::arch::site_size);
+        handle = checked(ftrace::register_ftrace_function(op));
+    }
+};
+attached attach_direct() { return std::make_shared<one_direct>(); }
+attached attach_probe() {
+    return std::make_shared<ftrace::typed_probe>(
+        checked(ftrace::probe<&traced_work>([](int&) {}, [](int&) {})));
 }
 attached attach_dynamic() { return std::make_shared<one_op<ftrace::ftrace_ops>>(&empty<0>); }
 attached attach_registry() {
@@ -151,7 +176,8 @@ constexpr const char *plain = "compiled without sites", *nop = "site, nothing at
                      *limit_of_full = "by hand: SAVE_REGS",
                      *guarded_integer = "by hand: ARGS_INTEGER, guard and errno",
                      *guarded_args = "by hand: ARGS, guard and errno",
-                     *guarded_full = "by hand: SAVE_REGS, guard and errno", *one_args = "ARGS";
+                     *guarded_full = "by hand: SAVE_REGS, guard and errno", *one_args = "ARGS",
+                     *one_more_call = "one more call, by a jump to a function in between";
 
 constexpr row rows[] = {
     {plain, attach_nothing, nullptr, 0},
@@ -165,6 +191,8 @@ constexpr row rows[] = {
     {limit_of_full, attach_limit<limit_full>, nullptr, 0},
     {guarded_full, attach_limit<limit_full_guarded>, limit_of_full, 0},
     {"SAVE_REGS", attach<ftrace::ops<empty<0>, ftrace::SAVE_REGS>>, limit_of_full, 1.10},
+    {one_more_call, attach_direct, nullptr, 0},
+    {"typed probe, entry and exit", attach_probe, one_more_call, 2.00},
     {"ARGS, callback chosen at run time", attach_dynamic, one_args, 0},
     {"ARGS, registry of 2", attach_registry, one_args, 0},
     {"ARGS, 2 ops", attach_two, one_args, 0},
