@@ -58,6 +58,41 @@ struct parser {
     virtual ~parser() = default;
 };
 
+struct has_second {
+    PROGRAM virtual int second(int x) = 0;
+    virtual ~has_second() = default;
+};
+struct fast_parser final : parser, has_second {
+    int speed = 4;
+    PROGRAM int overridden(int x) override {
+        TOUCH_MEMORY;
+        return x + 10;
+    }
+    PROGRAM int second(int x) override {
+        TOUCH_MEMORY;
+        return x + 20;
+    }
+};
+namespace {
+struct hidden_parser : parser {
+    PROGRAM int overridden(int x) override {
+        TOUCH_MEMORY;
+        return x + 30;
+    }
+};
+}  // namespace
+FTRACE_NOTRACE __attribute__((noinline)) int call_overridden(parser& p, int x) {
+    return p.overridden(x);
+}
+FTRACE_NOTRACE __attribute__((noinline)) int call_second(has_second& p, int x) {
+    return p.second(x);
+}
+
+PROGRAM int cloned(int x) __asm__("cloned.isra.0");
+PROGRAM int cloned(int x) {
+    TOUCH_MEMORY;
+    return x + 1;
+}
 PROGRAM int overloaded(int x) {
     TOUCH_MEMORY;
     return 2 * x;
@@ -160,9 +195,49 @@ TEST_CASE("probe: member functions get their object", "[probe]") {
     CHECK(object.parse(1) == 15);
     CHECK(std::as_const(object).look(1) == 1);
     CHECK(parser::name(1) == 4);
-    const auto refused = probe<&parser::overridden>(nullptr, [](int&) {});
+}
+
+TEST_CASE("probe: of a virtual function, the overrider of the class that is named", "[probe]") {
+    using namespace program;
+    int of_parser = 0, of_fast_parser = 0, of_second = 0, of_hidden = 0;
+    auto base = probe<&parser::overridden>([&](parser&, int&) { ++of_parser; });
+    auto derived = probe<&fast_parser::overridden>([&](fast_parser& self, int& x) {
+        ++of_fast_parser;
+        x += self.speed;
+    });
+    // Of a second base: the object is moved on the way, by a thunk in that base's table.
+    auto second = probe<&fast_parser::second>([&](fast_parser& self, int& x) {
+        ++of_second;
+        x += self.speed;
+    });
+    auto hidden = probe<&hidden_parser::overridden>([&](hidden_parser&, int&) { ++of_hidden; });
+    REQUIRE(base);
+    REQUIRE(derived);
+    REQUIRE(second);
+    REQUIRE(hidden);
+    parser slow;
+    fast_parser fast;
+    hidden_parser other;
+    CHECK(call_overridden(slow, 1) == 1);
+    CHECK(call_overridden(fast, 1) == 15);
+    CHECK(call_second(fast, 1) == 25);
+    CHECK(call_overridden(other, 1) == 31);
+    CHECK(of_parser == 1);
+    CHECK(of_fast_parser == 1);
+    CHECK(of_second == 1);
+    CHECK(of_hidden == 1);
+
+    const auto pure = probe<&has_second::second>([](has_second&, int&) {});
+    REQUIRE_FALSE(pure);
+    CHECK_THAT(pure.error().message, ContainsSubstring("Name an overrider"));
+}
+
+TEST_CASE("probe: a clone is refused, as its parameters may be others", "[probe]") {
+    const auto refused = probe<&program::cloned>([](int&) {});
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == errc::invalid_argument);
+    CHECK_THAT(refused.error().message, ContainsSubstring("is a clone"));
+    CHECK(program::cloned(1) == 2);
 }
 
 TEST_CASE("probe: of an overloaded function, one", "[probe]") {

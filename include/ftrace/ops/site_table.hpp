@@ -32,6 +32,7 @@ struct site_record {
     bool jumps = false;         ///< it is a jump
     bool made_one_nop = false;  ///< it was written before: what stands there is ours
     bool library_own = false;   ///< of this library, or a callback: for nobody's filter
+    bool clone = false;         ///< its parameters are not those of its signature: is_clone()
     std::uint8_t width = unknown_width;
 
     static constexpr std::uint8_t unknown_width = 0xff;
@@ -139,9 +140,9 @@ public:
         return false;
     }
 
-    /// Reads the names of `sites` and what they tell: whether a function is the library's own, and
-    /// how wide the vector registers are that it may receive arguments in. A function without a
-    /// name may be anything.
+    /// Reads the names of `sites` and what they tell: whether a function is the library's own, or a
+    /// clone, and how wide the vector registers are that it may receive arguments in. A function
+    /// without a name may be anything.
     FTRACE_NOTRACE void read_names(const std::vector<site_index>& sites) {
         std::vector<std::uintptr_t> addresses;
         for (std::size_t i = 0; i < sites.size();) {
@@ -170,6 +171,7 @@ private:
                               std::span<const symbol_entry> names) FTRACE_NOTRACE {
             site_record& site = sites_[find_in(record, address)];
             site.library_own = !names.empty() && is_library_own(names[0].linker_name());
+            site.clone = !names.empty() && is_clone(names[0].linker_name());
             site.width = width_of(names, widest);
         };
         symbols_of_few(record.object, addresses, [&](const symbol_table& symbols) FTRACE_NOTRACE {

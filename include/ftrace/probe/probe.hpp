@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <ftrace/arch/member_pointer.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/registry_state.hpp>
 #include <ftrace/probe/probe_chain.hpp>
 #include <ftrace/probe/probe_wrapper.hpp>
+#include <ftrace/probe/probed_address.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <new>
 #include <type_traits>
@@ -119,8 +119,9 @@ struct probe_check<Enter, Leave, call_signature<false, R, P...>> {
 ///     auto p = ftrace::probe<&parse>([](const char*& text, int& length) { ... },
 ///                                    [](int& result) { ... });
 ///
-/// F: a function, or a pointer to a member function that is not virtual; of an overloaded one say
-/// which: `static_cast<int (*)(double)>(&f)`. Not variadic.
+/// F: a function, or a pointer to a member function; of an overloaded one say which:
+/// `static_cast<int (*)(double)>(&f)`. Not variadic. Of a virtual member function the overrider that
+/// objects of that class call: `&derived::f` and `&base::f` are probed apart.
 ///
 /// on_enter gets the arguments by reference, which it may change, of a member function the object
 /// first; or before them a probe_call<R>&, by which it may answer the call itself. What
@@ -139,8 +140,8 @@ struct probe_check<Enter, Leave, call_signature<false, R, P...>> {
 /// first of them does. Ops on the function are called before all of them; one that moves the
 /// instruction pointer takes the call from them.
 ///
-/// Calls that began before are not told of. Errors: not_a_site; and those of
-/// register_ftrace_function().
+/// Calls that began before are not told of. Errors: not_a_site; invalid_argument, of a clone and of a
+/// virtual function that cannot be found; and those of register_ftrace_function().
 template <auto F, class Enter = std::nullptr_t, class Leave = std::nullptr_t>
 FTRACE_NOTRACE result<typed_probe> probe(Enter&& on_enter = nullptr, Leave&& on_leave = nullptr) {
     using signature = typename detail::probed_signature<decltype(F)>::type;
@@ -160,7 +161,7 @@ FTRACE_NOTRACE result<typed_probe> probe(Enter&& on_enter = nullptr, Leave&& on_
                           "ftrace: on_leave takes the function's result by reference (of a void "
                           "function nothing), or a ftrace::probe_exit<result>&; behind it it may "
                           "take a reference to what on_enter returns");
-            auto address = arch::function_address(F);
+            auto address = detail::probed_address(F);
             if (!address) return std::move(address).error();
             auto* const made = new (std::nothrow)
                 handlers{std::forward<Enter>(on_enter), std::forward<Leave>(on_leave)};

@@ -150,14 +150,36 @@ struct attached_probe {
     probe_cell* cell;
 };
 
+/// Why a function at `address` that has no site cannot be probed.
 FTRACE_NOTRACE inline error not_a_function_with_site(locked_registry& registry,
                                                      std::uintptr_t address) {
     const std::string name = registry->sites.name_at(address);
+    if (name == "__cxa_pure_virtual")
+        return {errc::not_a_site,
+                "this virtual function is pure in its class. Name an overrider of the function",
+                name, address};
     return {errc::not_a_site,
             "the probed function, at " + hex(address) + " (" + name +
                 "), has no site: compile it with -fpatchable-function-entry=5, or mark it "
                 "FTRACE_TRACEABLE",
             name, address};
+}
+
+/// The site of a function that can be probed. Errors: not_a_site, invalid_argument.
+FTRACE_NOTRACE inline result<site_index> site_to_probe(locked_registry& registry,
+                                                       std::uintptr_t address) {
+    const site_index site = registry->sites.find(address);
+    if (site == no_site) return not_a_function_with_site(registry, address);
+    registry->sites.read_names({site});
+    const site_record& found = registry->sites[site];
+    if (!found.clone && !found.library_own) return site;
+    const std::string name = registry->sites.name_at(address);
+    return error{
+        errc::invalid_argument,
+        name + (found.clone ? " is a clone: the compiler changed its parameters, which are "
+                              "not those of its signature. An ops can be on it"
+                            : " is part of ftrace++ or made for its types: not for probes"),
+        name, address};
 }
 
 /// Takes a cell out of its wrapper's list, and the wrapper out of the chain with its last one. When
@@ -182,9 +204,9 @@ FTRACE_NOTRACE inline result<void> detach(locked_registry& registry, probe_link&
 FTRACE_NOTRACE inline result<attached_probe> attach_probe(locked_registry& registry,
                                                           std::uintptr_t address, probe_link& link,
                                                           void* handlers) {
-    const site_index site = registry->sites.find(address);
-    if (site == no_site) return not_a_function_with_site(registry, address);
-    auto function = probed(registry, site, link.entry);
+    auto site = site_to_probe(registry, address);
+    if (!site) return std::move(site).error();
+    auto function = probed(registry, *site, link.entry);
     if (!function) return std::move(function).error();
     if (link.spare == nullptr) link.spare = new probe_cell;
     probe_cell* const cell = std::exchange(link.spare, link.spare->next);
