@@ -8,6 +8,7 @@
 //   arch/    such a call enters a stub: it saves registers, and calls the C++ side ...
 //   ops/     ... which calls the callback (dispatch.hpp); then the stub restores everything
 //   args/    in the callback, accessors read and write the function's arguments by its signature
+//   probe/   or the site jumps to a function that the compiler made of the signature, with handlers at both ends
 //
 // Includes no text formatting; <ftrace/trace/...> and <ftrace/export/...> build tracers on this.
 #pragma once
@@ -21,4 +22,5 @@
 #include <ftrace/ops/ops.hpp>
 #include <ftrace/ops/registry.hpp>
 #include <ftrace/ops/static_registry.hpp>
+#include <ftrace/probe/probe.hpp>
 #include <ftrace/sites/available.hpp>

@@ -5,6 +5,7 @@ namespace entry_points {
 
 struct parser {
     double parse(const char* text, int length, double scale);
+    virtual void rewind();
 };
 
 FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
@@ -35,6 +36,18 @@ void attach(Ops& ops) {
 int use() {
     attach(by_args);
     attach(by_regs);
+    auto probed = ftrace::probe<&parser::parse>(
+        [](ftrace::probe_call<double>& call, parser&, const char*&, int& length, double&)
+            FTRACE_NOTRACE {
+                if (length == 0) call.skip(1.0);
+                return length;
+            },
+        [](ftrace::probe_exit<double>& exit, int&) FTRACE_NOTRACE { (void)exit.exception(); });
+    if (probed) probed = ftrace::result<ftrace::typed_probe>(std::move(*probed));
+    const std::string kept = "with a destructor";
+    auto overrider =
+        ftrace::probe<&parser::rewind>([kept](parser&) FTRACE_NOTRACE { return kept; });
+    if (overrider) (void)overrider->unregister();
     if (auto all = both.register_all()) all = both.register_all();
     ftrace::top_options ten;
     ten.names = ftrace::name_options(ten.names);

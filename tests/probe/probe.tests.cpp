@@ -88,6 +88,24 @@ FTRACE_NOTRACE __attribute__((noinline)) int call_second(has_second& p, int x) {
     return p.second(x);
 }
 
+/// The return addresses that frame pointers lead to.
+struct frame_walk {
+    std::uintptr_t returns[2];
+};
+PROGRAM void walks_frames(frame_walk& walk) {
+    TOUCH_MEMORY;
+    auto* frame = static_cast<void**>(__builtin_frame_address(0));
+    for (std::uintptr_t& each : walk.returns) {
+        each = reinterpret_cast<std::uintptr_t>(frame[1]);
+        frame = static_cast<void**>(*frame);
+    }
+}
+FTRACE_NOTRACE __attribute__((noinline)) void calls_walker(frame_walk& walk) {
+    __asm__ volatile("" ::"r"(__builtin_frame_address(0)));
+    walks_frames(walk);
+    TOUCH_MEMORY;
+}
+
 PROGRAM int cloned(int x) __asm__("cloned.isra.0");
 PROGRAM int cloned(int x) {
     TOUCH_MEMORY;
@@ -230,6 +248,21 @@ TEST_CASE("probe: of a virtual function, the overrider of the class that is name
     const auto pure = probe<&has_second::second>([](has_second&, int&) {});
     REQUIRE_FALSE(pure);
     CHECK_THAT(pure.error().message, ContainsSubstring("Name an overrider"));
+}
+
+TEST_CASE("probe: frame pointers lead through a wrapper to the caller", "[probe]") {
+    const auto expected = [](const program::frame_walk& walk, std::size_t at) {
+        return demangle(symbol_of(walk.returns[at]).name);
+    };
+    program::frame_walk plain{}, probed{};
+    program::calls_walker(plain);
+    CHECK_THAT(expected(plain, 0), ContainsSubstring("program::calls_walker"));
+    auto handle = probe<&program::walks_frames>([](program::frame_walk&) {}, [] {});
+    REQUIRE(handle);
+    program::calls_walker(probed);
+    CHECK_THAT(expected(probed, 0), ContainsSubstring("probe_wrapper"));
+    CHECK_THAT(expected(probed, 1), ContainsSubstring("program::calls_walker"));
+    CHECK(probed.returns[1] == plain.returns[0]);
 }
 
 TEST_CASE("probe: a clone is refused, as its parameters may be others", "[probe]") {

@@ -78,8 +78,13 @@ struct typed_probe_access {
     template <class Handlers>
     FTRACE_NOTRACE static typed_probe make(probe_link& link, const attached_probe& probe,
                                            Handlers* handlers) noexcept {
-        return typed_probe(link, probe, handlers,
-                           [](void* gone) FTRACE_NOTRACE { delete static_cast<Handlers*>(gone); });
+        return typed_probe(link, probe, handlers, &destroy<Handlers>);
+    }
+
+private:
+    template <class Handlers>
+    FTRACE_NOTRACE static void destroy(void* handlers) {
+        delete static_cast<Handlers*>(handlers);
     }
 };
 
@@ -130,6 +135,7 @@ struct probe_check<Enter, Leave, call_signature<false, R, P...>> {
 /// on_leave gets the result by reference, which it may change: `(R&)`, or `(R&, Data&)` with what
 /// on_enter returned; of a void function `()` or `(Data&)`. It is then not called for calls that an
 /// exception ends; `(probe_exit<R>&)` and `(probe_exit<R>&, Data&)` are called for all.
+/// (Where this file is compiled with -fno-exceptions, they end untold.)
 ///
 /// Either may be nullptr. Handlers may capture; what they capture is used by all threads at once.
 /// While one runs, no other callback, probe or handler is called on that thread. One that throws ends

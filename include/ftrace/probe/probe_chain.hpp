@@ -28,6 +28,8 @@ namespace ftrace::inline v0::detail {
 
 /// One probe. Read by wrappers inside a section (core/quiescence.hpp).
 struct probe_cell {
+    FTRACE_NOTRACE probe_cell() noexcept = default;
+
     void* handlers = nullptr;  ///< null: none (any more)
     std::uint64_t generation = 0;
     probe_cell* next = nullptr;

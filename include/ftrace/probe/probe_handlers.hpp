@@ -26,6 +26,8 @@ struct probe_access {
 /// on_enter and on_leave of one probe. nullptr_t: none.
 template <class Enter, class Leave>
 struct probe_handlers {
+    FTRACE_NOTRACE ~probe_handlers() = default;
+
     Enter enter;
     Leave leave;
 };

@@ -133,6 +133,8 @@ private:
 
     FTRACE_WRAPPER __attribute__((always_inline)) static returned begin(void* result,
                                                                         passed<P>... p) {
+        // A frame pointer, whatever the flags: without it who walks them (perf) misses the caller.
+        __asm__ volatile("" ::"r"(__builtin_frame_address(0)));
         if (thread_state* const thread = this_thread()) {
             const std::uint64_t outside = section_of(*thread);
             if (!is_inside(outside)) {

@@ -64,11 +64,13 @@ FTRACE_LOCAL inline const void* const spy_functions[] = {
     reinterpret_cast<const void*>(&note_thrown),
     reinterpret_cast<const void*>(&says_no),  // __do_upcast
 };
-FTRACE_LOCAL __attribute__((used)) inline constinit const spy_type_info the_spy_type_info __asm__(
+FTRACE_LOCAL inline constinit const spy_type_info the_spy_type_info __asm__(
     "_ZTIN6ftrace2v06detail10thrown_spyE") = {spy_functions + 2, "N6ftrace2v06detail10thrown_spyE"};
 
-/// Around what may throw.
-#define FTRACE_NOTE_THROWN_BEGIN try {
+/// Around what may throw. The assembly makes the compiler emit what it knows under another name.
+#define FTRACE_NOTE_THROWN_BEGIN                            \
+    __asm__("" ::"m"(::ftrace::detail::the_spy_type_info)); \
+    try {
 #define FTRACE_NOTE_THROWN_END              \
     }                                       \
     catch (::ftrace::detail::thrown_spy&) { \

@@ -76,16 +76,14 @@ private:
     FTRACE_NOTRACE void read(const loaded_image& image, const ElfW(Sym) & symbol) {
         const std::size_t entry = functions_at + offset_;
         const std::uintptr_t table = image.bias + symbol.st_value;
-        if (entry + sizeof function_ > symbol.st_size ||
-            !image.holds(table, symbol.st_size, PF_R))
+        if (entry + sizeof function_ > symbol.st_size || !image.holds(table, symbol.st_size, PF_R))
             return;
         const void* type;
         std::memcpy(&type, reinterpret_cast<const void*>(table + type_at), sizeof type);
         certain_ = type == type_;
         const bool is_local = ELF64_ST_BIND(symbol.st_info) == STB_LOCAL;
         if (certain_ || (function_ == 0 && !is_local))
-            std::memcpy(&function_, reinterpret_cast<const void*>(table + entry),
-                        sizeof function_);
+            std::memcpy(&function_, reinterpret_cast<const void*>(table + entry), sizeof function_);
     }
 
     static constexpr std::size_t type_at = 8, functions_at = 16;
