@@ -1,6 +1,6 @@
 #include <ftrace/core/hash_index.hpp>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <vector>
 
 using ftrace::detail::hash_index;

@@ -1,7 +1,7 @@
 #include <ftrace/core/quiescence.hpp>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <thread>
 
 using namespace ftrace::detail;

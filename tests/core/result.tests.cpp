@@ -2,7 +2,7 @@
 
 #include <sys/wait.h>
 #include <unistd.h>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <memory>

@@ -3,7 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <set>
 #include <string>
 #include <thread>

@@ -9,7 +9,7 @@
 #include <ftrace/export/text.hpp>
 #include <ftrace/export/top.hpp>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <string>
 
 #ifdef FMT_HEADER_ONLY

@@ -3,7 +3,7 @@
 #include <ftrace/export/text.hpp>
 
 #include <bit>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <string>
 

@@ -1,7 +1,7 @@
 // What is expected here was computed by hand.
 #include <ftrace/export/top.hpp>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <string>
 

@@ -1,7 +1,7 @@
 #include <ftrace/graph/fgraph.hpp>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <map>
 #include <memory>
 #include <stdexcept>

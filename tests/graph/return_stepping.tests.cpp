@@ -5,7 +5,7 @@
 #include <unwind.h>
 #include <x86intrin.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 
 #include "hand_hooked.hpp"
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <exception>
 #include <stdexcept>

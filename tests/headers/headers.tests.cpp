@@ -1,4 +1,4 @@
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/core/config.hpp>
 
 // The files beside this one are generated: each includes one header, twice. That they compile and

@@ -1,5 +1,5 @@
 // registry<...>: ops known while compiling, and the code that calls them without a list.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <string>
 

@@ -2,7 +2,8 @@
 #include <ftrace/ops/direct.hpp>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <cstdint>
 #include <ftrace/ftrace.hpp>
 #include <string>

@@ -1,5 +1,5 @@
 // Combinations of ops as numbers: the same one for the same ops, and nothing made twice.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <ftrace/ops/dispatch_sets.hpp>
 #include <initializer_list>

@@ -1,6 +1,6 @@
 // ftrace_ops: callback and user pointer chosen at run time.
 #include <algorithm>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <memory>
 #include <vector>

@@ -1,5 +1,7 @@
 // Filters of an ops, registered or not: which functions it is called for.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators_all.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <ftrace/ftrace.hpp>
 #include <string>
 

@@ -1,7 +1,7 @@
 // The library's own work, which ops do not see, and within which the registry answers all the same.
 #include <ftrace/ftrace.hpp>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 
 namespace traced {
 volatile int total = 0;  // else a compiler works the result out, and does not call

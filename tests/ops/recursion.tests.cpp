@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <sys/time.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ctime>
 #include <ftrace/ftrace.hpp>
 #include <thread>

@@ -1,5 +1,6 @@
 // Flags, handles, and what is refused; with an error nothing was changed.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <ftrace/ftrace.hpp>
 #include <memory>
 #include <optional>

@@ -4,7 +4,7 @@
 // single" and "fgraph storage multi" to the data that an entry callback reserves for its return callback. The
 // others are in the files beside this one.
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <ftrace/ftrace.hpp>
 #include <ftrace/graph/fgraph.hpp>

@@ -1,6 +1,6 @@
 // The kernel's boot selftest of several ops at once: dynamic ops #1 (a tracer runs) and #2 (and an
 // ops on all functions). The numbers are the kernel's.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <ftrace/trace/tracer.hpp>
 #include <memory>

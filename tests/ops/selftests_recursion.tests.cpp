@@ -1,5 +1,5 @@
 // The kernel's boot selftests "recursion" and "recursion safe".
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 
 #include "selftest_functions.hpp"

@@ -1,5 +1,5 @@
 // The kernel's boot selftest "regs": who asks for all registers gets them.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/args/registers.hpp>
 #include <ftrace/ftrace.hpp>
 

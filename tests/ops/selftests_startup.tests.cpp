@@ -1,5 +1,5 @@
 // The kernel's boot selftests "function startup" and "dynamic ftrace", with the function tracer.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <ftrace/trace/tracer.hpp>
 

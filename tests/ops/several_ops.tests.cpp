@@ -1,7 +1,7 @@
 // Several ops on one function: order, and at every moment of attaching and detaching the registers
 // that each asked for.
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <ftrace/ftrace.hpp>
 #include <string>

@@ -1,6 +1,6 @@
 // What a site calls depends on the ops on that site alone: its own stub when there is one, a list
 // only where there are several.
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <memory>
 #include <vector>

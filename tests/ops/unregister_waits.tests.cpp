@@ -1,6 +1,6 @@
 // After unregister returned no callback runs, and the memory of the ops may go.
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <memory>
 #include <thread>

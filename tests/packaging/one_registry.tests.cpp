@@ -3,7 +3,7 @@
 // would find the first one's calls at the sites and refuse to touch them.
 #include "tests/packaging/library.hpp"
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 
 #include <string>

@@ -2,7 +2,7 @@
 // come and go with the library.
 #include <dlfcn.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <ftrace/ftrace.hpp>
 #include <string>

@@ -3,7 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <cerrno>
 #include <cstddef>
 #include <ftrace/ftrace.hpp>

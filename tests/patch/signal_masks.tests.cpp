@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <ftrace/ftrace.hpp>
 #include <string>
 #include <thread>

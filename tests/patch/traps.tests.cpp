@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <initializer_list>
 #include <thread>

@@ -1,7 +1,7 @@
 // Text that changes while threads run through it. The threads start before the first change, when
 // gcc's sites are still five nops that a thread may stand between.
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <ftrace/ftrace.hpp>
 #include <thread>

@@ -3,7 +3,7 @@
 
 #include <sys/mman.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <set>
 #include <vector>

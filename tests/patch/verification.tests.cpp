@@ -1,7 +1,8 @@
 // Text that somebody else changed: an error that says what and where, and nothing else was changed.
 #include <sys/mman.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <cstring>
 #include <ftrace/ftrace.hpp>
 

@@ -2,7 +2,7 @@
 #include <immintrin.h>
 
 #include <array>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <complex>
 #include <cstring>
 #include <ftrace/ftrace.hpp>

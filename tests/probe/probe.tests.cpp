@@ -2,14 +2,18 @@
 #include <ftrace/probe/probe.hpp>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <cerrno>
 #include <ftrace/ftrace.hpp>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include "tests/patch/program.hpp"
@@ -88,6 +92,28 @@ FTRACE_NOTRACE __attribute__((noinline)) int call_second(has_second& p, int x) {
     return p.second(x);
 }
 
+struct virtual_base {
+    virtual ~virtual_base() = default;
+    int in_base = 3;
+};
+struct with_virtual_base : virtual virtual_base {
+    PROGRAM virtual int first(int x) {
+        TOUCH_MEMORY;
+        return x + 1;
+    }
+    PROGRAM virtual double second(double x) {
+        TOUCH_MEMORY;
+        return 2 * (x + 1);
+    }
+    PROGRAM virtual int third(int x) {
+        TOUCH_MEMORY;
+        return x + in_base;
+    }
+};
+FTRACE_NOTRACE __attribute__((noinline)) int call_all(with_virtual_base& object, int x) {
+    return object.first(x) + static_cast<int>(object.second(x)) + object.third(x);
+}
+
 /// The return addresses that frame pointers lead to.
 struct frame_walk {
     std::uintptr_t returns[2];
@@ -104,6 +130,11 @@ FTRACE_NOTRACE __attribute__((noinline)) void calls_walker(frame_walk& walk) {
     __asm__ volatile("" ::"r"(__builtin_frame_address(0)));
     walks_frames(walk);
     TOUCH_MEMORY;
+}
+
+PROGRAM int called_once(int x) {
+    TOUCH_MEMORY;
+    return x + 2;
 }
 
 PROGRAM int cloned(int x) __asm__("cloned.isra.0");
@@ -248,6 +279,84 @@ TEST_CASE("probe: of a virtual function, the overrider of the class that is name
     const auto pure = probe<&has_second::second>([](has_second&, int&) {});
     REQUIRE_FALSE(pure);
     CHECK_THAT(pure.error().message, ContainsSubstring("Name an overrider"));
+}
+
+TEST_CASE("probe: of a virtual function of a class with a virtual base, the right one", "[probe]") {
+    using namespace program;
+    int first = 0, second = 0, third = 0;
+    auto a = probe<&with_virtual_base::first>([&](with_virtual_base&, int& x) { first += x; });
+    auto b = probe<&with_virtual_base::second>([&](with_virtual_base&, double& x) {
+        x += 1;
+        ++second;
+    });
+    auto c = probe<&with_virtual_base::third>([&](with_virtual_base&, int& x) { third += x; });
+    REQUIRE(a);
+    REQUIRE(b);
+    REQUIRE(c);
+    with_virtual_base object;
+    CHECK(call_all(object, 10) == 11 + 24 + 13);
+    CHECK(first == 10);
+    CHECK(second == 1);
+    CHECK(third == 10);
+}
+
+namespace {
+int plain_entered = 0, plain_left = 0;
+void plain_enter(int& x) { plain_entered += x; }
+void plain_leave(int& result) { plain_left += result; }
+}  // namespace
+
+TEST_CASE("probe: handlers may be functions by their name, and generic lambdas", "[probe]") {
+    auto plain = probe<&program::work>(plain_enter, plain_leave);
+    REQUIRE(plain);
+    CHECK(program::call_work(3) == 5);
+    CHECK(plain_entered == 3);
+    CHECK(plain_left == 5);
+    REQUIRE(plain->unregister());
+    auto generic = probe<&program::work>([](auto&... x) { ((x += 10), ...); },
+                                         [](auto& result) { result += 100; });
+    REQUIRE(generic);
+    CHECK(program::call_work(3) == 115);
+}
+
+TEST_CASE("probe: one that ends in its own handler is switched off", "[probe]") {
+    static std::optional<typed_probe> once;
+    static int calls;
+    auto made = probe<&program::called_once>([](int&) {
+        ++calls;
+        once.reset();
+    });
+    REQUIRE(made);
+    once = std::move(*made);
+    for (int i = 0; i < 3; ++i) CHECK(program::called_once(1) == 3);
+    CHECK(calls == 1);
+    CHECK_FALSE(once.has_value());
+}
+
+TEST_CASE("probe: what handlers captured may lock what callers of probe() hold", "[probe]") {
+    struct locks_at_end {
+        std::mutex* mutex;
+        std::atomic<bool>* in_destructor;
+        locks_at_end(std::mutex* m, std::atomic<bool>* b) : mutex(m), in_destructor(b) {}
+        locks_at_end(locks_at_end&& other) noexcept
+            : mutex(std::exchange(other.mutex, nullptr)), in_destructor(other.in_destructor) {}
+        ~locks_at_end() {
+            if (mutex == nullptr) return;
+            *in_destructor = true;
+            const std::lock_guard guard(*mutex);
+        }
+    };
+    std::mutex mutex;
+    std::atomic<bool> in_destructor{false};
+    auto handle =
+        probe<&program::work>([kept = locks_at_end(&mutex, &in_destructor)](int& x) { x += 0; });
+    REQUIRE(handle);
+    std::unique_lock held(mutex);
+    std::thread ends([&] { (void)handle->unregister(); });
+    while (!in_destructor) std::this_thread::yield();
+    CHECK(probe<&program::inner>([](int&) {}).has_value());
+    held.unlock();
+    ends.join();
 }
 
 TEST_CASE("probe: frame pointers lead through a wrapper to the caller", "[probe]") {

@@ -1,6 +1,6 @@
 #include <dlfcn.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <filesystem>
 #include <ftrace/sites/available.hpp>
 #include <string>

@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <filesystem>
 #include <fstream>

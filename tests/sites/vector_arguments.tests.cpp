@@ -1,5 +1,5 @@
 #include <array>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <complex>
 #include <cstdint>

@@ -3,7 +3,7 @@
 #include <ftrace/export/top.hpp>
 #include <ftrace/trace/tracer.hpp>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <stdexcept>
 #include <string>

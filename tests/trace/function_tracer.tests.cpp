@@ -4,7 +4,8 @@
 
 #include <pthread.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators_all.hpp>
 #include <cerrno>
 #include <cstdint>
 #include <map>

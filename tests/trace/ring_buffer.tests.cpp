@@ -3,7 +3,8 @@
 #include <sys/time.h>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators_all.hpp>
 #include <csignal>
 #include <cstdint>
 #include <thread>

@@ -6,7 +6,7 @@
 #include <ftrace/trace/signature.hpp>
 
 #include <bit>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <cstdint>
 #include <string>

@@ -4,7 +4,8 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_all.hpp>
 #include <cstdint>
 #include <memory>
 #include <set>

@@ -19,7 +19,9 @@ namespace detail {
 struct typed_probe_access;
 }
 
-/// Keeps a probe on its function; the destructor takes it off. Moves, does not copy.
+/// Keeps a probe on its function; the destructor takes it off. Moves, does not copy. Destroyed inside a
+/// callback or handler, where unregister() is busy, it switches the handlers off, without waiting for
+/// those that run in other threads; they are not destroyed then.
 class [[nodiscard]] typed_probe {
 public:
     FTRACE_NOTRACE typed_probe() noexcept = default;
@@ -30,7 +32,7 @@ public:
           destroy_(other.destroy_) {}
     FTRACE_NOTRACE typed_probe& operator=(typed_probe&& other) noexcept {
         if (this != &other) {
-            if (attached()) (void)unregister();
+            leave();
             link_ = std::exchange(other.link_, nullptr);
             probe_ = other.probe_;
             handlers_ = other.handlers_;
@@ -38,29 +40,34 @@ public:
         }
         return *this;
     }
-    FTRACE_NOTRACE ~typed_probe() {
-        if (attached()) (void)unregister();
-    }
+    FTRACE_NOTRACE ~typed_probe() { leave(); }
 
     /// When it returns, neither handler runs in another thread or will run, and both are destroyed:
-    /// calls that are still inside the function end untold. Errors: as registration::unregister();
-    /// the handlers are gone then, too, unless it is called from inside a callback (busy) and
-    /// nothing was done.
+    /// calls that are still inside the function end untold. (What on_enter returned for them is
+    /// destroyed when they end: it must not refer to the handlers.) Errors: as
+    /// registration::unregister(); the handlers are gone then, too, unless it is called from inside a
+    /// callback or handler (busy) and nothing was done.
     FTRACE_NOTRACE result<void> unregister() {
         if (!attached()) return detail::not_registered();
-        return detail::with_registry(
+        auto detached = detail::with_registry(
             [this](detail::locked_registry& registry) FTRACE_NOTRACE {
-                auto detached = detail::detach(registry, *std::exchange(link_, nullptr), probe_);
-                destroy_(handlers_);
-                return detached;
+                return detail::detach(registry, *std::exchange(link_, nullptr), probe_);
             },
             detail::locked_registry::leaving);
+        if (!attached()) destroy_(handlers_);  // no longer locked: what they captured may lock, too
+        return detached;
     }
 
     [[nodiscard]] FTRACE_NOTRACE bool attached() const noexcept { return link_ != nullptr; }
     FTRACE_NOTRACE explicit operator bool() const noexcept { return attached(); }
 
 private:
+    /// Inside a callback, where nobody can wait, the handlers are switched off and stay as they are.
+    FTRACE_NOTRACE void leave() noexcept {
+        if (!attached()) return;
+        (void)unregister();
+        if (attached()) detail::switch_off(*std::exchange(link_, nullptr), probe_);
+    }
     FTRACE_NOTRACE typed_probe(detail::probe_link& link, detail::attached_probe probe,
                                void* handlers, void (*destroy)(void*)) noexcept
         : link_(&link), probe_(probe), handlers_(handlers), destroy_(destroy) {}
@@ -93,28 +100,50 @@ inline constexpr bool is_variadic = false;
 template <class R, class... P>
 inline constexpr bool is_variadic<call_signature<true, R, P...>> = true;
 
+template <class T>
+inline constexpr bool moves_by_copy_only = false;
+template <class T>
+    requires std::is_class_v<T>
+inline constexpr bool moves_by_copy_only<T> =
+    !std::is_move_constructible_v<T> && std::is_trivially_copy_constructible_v<T>;
+
+/// Of a vector that this file passes in memory, since its flags know no register for it.
+template <class T>
+inline constexpr bool needs_wider_registers = false;
+template <class T>
+    requires(arch::is_vector<std::remove_cv_t<T>>)
+inline constexpr bool needs_wider_registers<T> =
+#if defined(__AVX512F__)
+    false;
+#elif defined(__AVX__)
+    sizeof(T) > 32;
+#else
+    sizeof(T) > 16;
+#endif
+
 template <class Enter, class Leave, class Signature>
 struct probe_check;
 template <class Enter, class Leave, class R, class... P>
 struct probe_check<Enter, Leave, call_signature<false, R, P...>> {
-    static constexpr bool enters = std::is_null_pointer_v<Enter> || takes<Enter, seen<P>...> ||
-                                   takes<Enter, probe_call<R>, seen<P>...>;
+    static constexpr bool enters = enter_form_of<Enter, R, seen<P>...>() != enter_form::none;
     static_assert(enters,
                   "ftrace: on_enter takes the function's arguments by reference, of a member "
                   "function the object first; before them it may take a "
                   "ftrace::probe_call<result>&");
     template <class Data>
     FTRACE_NOTRACE static consteval bool leaves() {
-        using object = std::conditional_t<std::is_void_v<R>, nothing, std::remove_reference_t<R>>;
-        return std::is_null_pointer_v<Leave> || takes<Leave, object, Data> ||
-               takes<Leave, object> || takes<Leave, probe_exit<R>, Data> ||
-               takes<Leave, probe_exit<R>> ||
-               (std::is_void_v<R> && (takes<Leave> || takes<Leave, Data>));
+        return leave_form_of<Leave, R, Data>() != leave_form::none;
     }
     static_assert(
         !((arch::is_immovable<P> || ...)) && !arch::is_immovable<R>,
         "ftrace: a class that can be neither copied nor moved is passed by value here: no "
         "function can hand it on");
+    static_assert(!(moves_by_copy_only<P> || ...) && !moves_by_copy_only<R>,
+                  "ftrace: a class with a deleted move constructor and a trivial copy is passed by "
+                  "value here: compilers differ in how");
+    static_assert(!(needs_wider_registers<P> || ...) && !needs_wider_registers<R>,
+                  "ftrace: this function takes or returns vectors of 32 or 64 bytes: compile this "
+                  "file with -mavx or -mavx512f, as that of the function");
 };
 
 }  // namespace detail
@@ -151,14 +180,17 @@ struct probe_check<Enter, Leave, call_signature<false, R, P...>> {
 template <auto F, class Enter = std::nullptr_t, class Leave = std::nullptr_t>
 FTRACE_NOTRACE result<typed_probe> probe(Enter&& on_enter = nullptr, Leave&& on_leave = nullptr) {
     using signature = typename detail::probed_signature<decltype(F)>::type;
-    static_assert(detail::is_signature<decltype(F)>,
+    static_assert(!detail::is_called_otherwise<decltype(F)>,
+                  "ftrace: this function has another calling convention (ms_abi, preserve_all, "
+                  "regcall): no wrapper can be made for it");
+    static_assert(detail::is_signature<decltype(F)> || detail::is_called_otherwise<decltype(F)>,
                   "ftrace: name the probed function: &function or &class::member");
     static_assert(!detail::is_variadic<signature>,
                   "ftrace: a variadic function cannot be probed: how many arguments to hand on is "
                   "not known. An ops with regs_get_variadic<> sees them");
     if constexpr (detail::is_signature<decltype(F)> && !detail::is_variadic<signature>) {
-        using enter_type = std::remove_cvref_t<Enter>;
-        using leave_type = std::remove_cvref_t<Leave>;
+        using enter_type = std::decay_t<Enter>;
+        using leave_type = std::decay_t<Leave>;
         using check = detail::probe_check<enter_type, leave_type, signature>;
         if constexpr (check::enters) {
             using wrapper = detail::probe_wrapper<F, enter_type, leave_type, signature>;
@@ -173,17 +205,18 @@ FTRACE_NOTRACE result<typed_probe> probe(Enter&& on_enter = nullptr, Leave&& on_
                 handlers{std::forward<Enter>(on_enter), std::forward<Leave>(on_leave)};
             if (made == nullptr)
                 return error{errc::out_of_memory, "no memory for the probe's handlers"};
-            wrapper::link.entry = wrapper::entry();
-            detail::pin_object(wrapper::link.entry);
+            detail::pin_object(wrapper::entry());
             auto attached =
                 detail::with_registry([&](detail::locked_registry& registry) FTRACE_NOTRACE {
-                    return detail::attach_probe(registry, *address, wrapper::link, made);
+                    return detail::attach_probe(registry, *address, wrapper::link, wrapper::entry(),
+                                                made);
                 });
             if (attached) return detail::typed_probe_access::make(wrapper::link, *attached, made);
             delete made;
             return std::move(attached).error();
         }
     }
+    return error{errc::invalid_argument, "this cannot be probed"};  // did not compile
 }
 
 }  // namespace ftrace::inline v0

@@ -35,11 +35,14 @@ struct probe_cell {
     probe_cell* next = nullptr;
 };
 
+struct probed_function;
+
 /// One wrapper.
 struct probe_link {
-    const void* entry = nullptr;  ///< its code
-    const void* next = nullptr;   ///< what it calls
-    probe_cell* cells = nullptr;  ///< in the order of registration
+    const void* entry = nullptr;                ///< its code
+    const void* next = nullptr;                 ///< what it calls
+    const probed_function* function = nullptr;  ///< in whose chain it stands, or stood last
+    probe_cell* cells = nullptr;                ///< in the order of registration
     probe_cell* spare = nullptr;
 };
 
@@ -92,13 +95,17 @@ FTRACE_NOTRACE inline result<probed_function*> probed(locked_registry& registry,
                                                       const void* entry) {
     auto probes = probes_of(registry.shared());
     if (!probes) return std::move(probes).error();
-    if (probed_function* const known = (*probes)->find(site)) return known;
-    (*probes)->functions.reserve((*probes)->functions.size() + 1);
-    auto* const made = new probed_function(site, entry);
-    (*probes)->functions.push_back(made);
-    state_of(made->direct).filter = {site};
-    state_of(made->direct).filtered = true;
-    return made;
+    probed_function* function = (*probes)->find(site);
+    if (function == nullptr) {
+        (*probes)->functions.reserve((*probes)->functions.size() + 1);
+        function = new probed_function(site, entry);
+        (*probes)->functions.push_back(function);
+    }
+    // Also of one that is known: memory may have run out here, and without a filter it is for all.
+    ops_state& state = state_of(function->direct);
+    state.filtered = true;
+    if (state.filter.empty()) state.filter = {site};
+    return function;
 }
 
 /// Puts a wrapper behind all others of its function.
@@ -124,6 +131,8 @@ FTRACE_NOTRACE inline result<void> remove_link(locked_registry& registry, probed
                                                const probe_link& link) {
     std::size_t at = 0;
     while (function.links[at] != &link) ++at;
+    if (!registry.up_to_date())
+        return error{errc::out_of_memory, "no memory for a look at what is loaded"};
     if (function.links.size() == 1) {
         function.links.clear();
         return registration_access::unregister(registry, function.registered);
@@ -167,6 +176,11 @@ FTRACE_NOTRACE inline error not_a_function_with_site(locked_registry& registry,
             name, address};
 }
 
+/// For those who cannot wait: the probe's handlers are not called from now on, but may be running.
+FTRACE_NOTRACE inline void switch_off(probe_link&, const attached_probe& probe) noexcept {
+    __atomic_store_n(&probe.cell->handlers, static_cast<void*>(nullptr), __ATOMIC_RELEASE);
+}
+
 /// The site of a function that can be probed. Errors: not_a_site, invalid_argument.
 FTRACE_NOTRACE inline result<site_index> site_to_probe(locked_registry& registry,
                                                        std::uintptr_t address) {
@@ -205,11 +219,18 @@ FTRACE_NOTRACE inline result<void> detach(locked_registry& registry, probe_link&
 /// Puts `handlers` on the function at `address`, whose wrapper `link` is.
 FTRACE_NOTRACE inline result<attached_probe> attach_probe(locked_registry& registry,
                                                           std::uintptr_t address, probe_link& link,
-                                                          void* handlers) {
+                                                          const void* entry, void* handlers) {
     auto site = site_to_probe(registry, address);
     if (!site) return std::move(site).error();
-    auto function = probed(registry, *site, link.entry);
+    link.entry = entry;
+    auto function = probed(registry, *site, entry);
     if (!function) return std::move(function).error();
+    // A virtual function may be another one than before: of an object that was loaded since.
+    if (link.function != *function && link.cells != nullptr)
+        return error{errc::already_registered,
+                     "a probe of the same kind is on the function of this name in another object: "
+                     "unregister it first"};
+    link.function = *function;
     if (link.spare == nullptr) link.spare = new probe_cell;
     probe_cell* const cell = std::exchange(link.spare, link.spare->next);
     cell->next = nullptr;

@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <ftrace/args/signature.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/process.hpp>
+#include <ftrace/core/sanitizer.hpp>
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/probe/probe_call.hpp>
 #include <ftrace/probe/probe_chain.hpp>
@@ -73,8 +75,8 @@ public:
 private:
     const probe_cell& cell_;
     std::uint64_t generation_;
-    [[no_unique_address]] Data data_;
     bool open_ = true;
+    Data data_;  // not in a place with others: a handler may write all of it, its padding too
 };
 
 /// The section that all on_enter of a call run in.
@@ -135,6 +137,8 @@ private:
                                                                         passed<P>... p) {
         // A frame pointer, whatever the flags: without it who walks them (perf) misses the caller.
         __asm__ volatile("" ::"r"(__builtin_frame_address(0)));
+        // What stubs know without instrumentation, this has to see: that the state is made.
+        if constexpr (thread_sanitizer) (void)shared_state();
         if (thread_state* const thread = this_thread()) {
             const std::uint64_t outside = section_of(*thread);
             if (!is_inside(outside)) {

@@ -29,10 +29,12 @@ template <class C>
     if (const std::uintptr_t function =
             vtable_search(type.name(), &type, member.vtable_offset()).run())
         return function;
-    return error{errc::invalid_argument,
-                 std::string("the virtual table of this class is not found, _ZTV") + type.name() +
-                     (std::is_abstract_v<C> ? ": it is abstract. Name an overrider of the function"
-                                            : ": its object was stripped of symbols")};
+    return error{
+        errc::invalid_argument,
+        std::string("the virtual table of this class is not found, _ZTV") + type.name() +
+            (std::is_abstract_v<C> ? ": it is abstract. Name an overrider of the function"
+                                   : ": no symbol names it. It is local to an object that "
+                                     "was stripped, or no object of the class is ever made")};
 #else
     return error{errc::invalid_argument,
                  "which overrider a virtual member function means is known with RTTI only: compile "

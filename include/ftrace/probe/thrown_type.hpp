@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <exception>
 #include <ftrace/core/config.hpp>
 #include <typeinfo>
@@ -35,11 +36,17 @@ FTRACE_NOTRACE inline const std::type_info*& thrown_type_now() noexcept {
     return thrown_types[uncaught < most_uncaught ? uncaught : most_uncaught - 1];
 }
 
+/// Whether a type stands for what is no C++ exception: libstdc++ asks clauses about these, too.
+FTRACE_LOCAL FTRACE_NOTRACE inline bool is_foreign(const std::type_info& thrown) noexcept {
+    return std::strcmp(thrown.name(), "N10__cxxabiv119__foreign_exceptionE") == 0 ||
+           std::strcmp(thrown.name(), "N10__cxxabiv115__forced_unwindE") == 0;
+}
+
 /// std::type_info::__do_catch of libstdc++ (a pointer to the pointer to the object, and how deep the
 /// clause is), std::__shim_type_info::can_catch of libc++abi: both are the fifth virtual function.
 FTRACE_LOCAL FTRACE_NOTRACE inline bool note_thrown(const void*, const std::type_info* thrown,
                                                     void**, unsigned) noexcept {
-    thrown_type_now() = thrown;
+    thrown_type_now() = is_foreign(*thrown) ? nullptr : thrown;
     return false;
 }
 FTRACE_LOCAL FTRACE_NOTRACE inline bool says_no(const void*) noexcept { return false; }
@@ -76,14 +83,19 @@ FTRACE_LOCAL inline constinit const spy_type_info the_spy_type_info __asm__(
     catch (::ftrace::detail::thrown_spy&) { \
         __builtin_unreachable();            \
     }
-/// In a destructor that an exception runs: its type, or null.
-[[nodiscard]] FTRACE_NOTRACE inline const std::type_info* thrown_type() noexcept {
+/// In a destructor that an exception runs: its type, or null. (Inlined always: a file without RTTI has
+/// another function of this name.)
+[[nodiscard]] FTRACE_NOTRACE __attribute__((always_inline)) inline const std::type_info*
+thrown_type() noexcept {
     return thrown_type_now();
 }
 #else
 #define FTRACE_NOTE_THROWN_BEGIN
 #define FTRACE_NOTE_THROWN_END
-[[nodiscard]] FTRACE_NOTRACE inline const std::type_info* thrown_type() noexcept { return nullptr; }
+[[nodiscard]] FTRACE_NOTRACE __attribute__((always_inline)) inline const std::type_info*
+thrown_type() noexcept {
+    return nullptr;
+}
 #endif
 
 }  // namespace ftrace::inline v0::detail

@@ -18,26 +18,29 @@ namespace ftrace::inline v0::detail {
 
 /// Looks for one entry of the virtual table of one class (Itanium C++ ABI, 2.5.2):
 ///
-///     table +  0   offset to top
-///           +  8   &typeid of the class
-///           + 16   its virtual functions: objects point here
+///     table        offsets of virtual bases and calls, where there are such bases
+///                  offset to top: 0 in the class's own table, which comes first
+///                  &typeid of the class
+///                  its virtual functions: objects point here
+///
+/// What it finds is certain: the table has the very typeid, or nothing is found.
 class vtable_search {
 public:
     /// `type_name`: typeid(C).name(). `type`: &typeid(C), which tells tables of one name apart:
     /// classes in unnamed namespaces may share it. `offset`: of the entry, in bytes behind the first.
     FTRACE_NOTRACE vtable_search(std::string_view type_name, const void* type, std::size_t offset)
-        : symbol_("_ZTV"), type_(type), offset_(offset) {
+        : symbol_("_ZTV"), type_(reinterpret_cast<std::uintptr_t>(type)), offset_(offset) {
         symbol_ += type_name;
     }
     FTRACE_NOTRACE ~vtable_search() = default;
     vtable_search(const vtable_search&) = delete;
     vtable_search& operator=(const vtable_search&) = delete;
 
-    /// Where the entry leads; 0 if no object's symbols name the table.
+    /// Where the entry leads; 0 if no object's symbols name the class's table.
     [[nodiscard]] FTRACE_NOTRACE std::uintptr_t run() {
         for_each_image([&](const loaded_image& image, load_count) FTRACE_NOTRACE {
             look_at(image);
-            return !certain_;
+            return function_ == 0;
         });
         return function_;
     }
@@ -47,7 +50,7 @@ private:
         const image_file found = image.find_file();
         if (!found.file.valid()) return;
         look_at(image, found.file, SHT_DYNSYM);
-        if (!certain_ && !look_at(image, found.file, SHT_SYMTAB))
+        if (function_ == 0 && !look_at(image, found.file, SHT_SYMTAB))
             look_at(image, open_debug_file(found.file, found.path, "/usr/lib/debug"), SHT_SYMTAB);
     }
 
@@ -60,7 +63,7 @@ private:
         if (header.sh_link >= file.section_count()) return false;
         const byte_view symbols = file.contents(header);
         const byte_view names = file.contents(file.section(header.sh_link));
-        for (std::size_t at = 0; at + sizeof(ElfW(Sym)) <= symbols.size() && !certain_;
+        for (std::size_t at = 0; at + sizeof(ElfW(Sym)) <= symbols.size() && function_ == 0;
              at += sizeof(ElfW(Sym))) {
             ElfW(Sym) symbol;
             std::memcpy(&symbol, symbols.data() + at, sizeof symbol);
@@ -71,28 +74,27 @@ private:
         return true;
     }
 
-    /// Takes the entry if the table is the class's; if no table is known to be, that of the first
-    /// name that means the same everywhere.
+    /// Takes the entry, if the table is the class's.
     FTRACE_NOTRACE void read(const loaded_image& image, const ElfW(Sym) & symbol) {
-        const std::size_t entry = functions_at + offset_;
         const std::uintptr_t table = image.bias + symbol.st_value;
-        if (entry + sizeof function_ > symbol.st_size || !image.holds(table, symbol.st_size, PF_R))
-            return;
-        const void* type;
-        std::memcpy(&type, reinterpret_cast<const void*>(table + type_at), sizeof type);
-        certain_ = type == type_;
-        const bool is_local = ELF64_ST_BIND(symbol.st_info) == STB_LOCAL;
-        if (certain_ || (function_ == 0 && !is_local))
-            std::memcpy(&function_, reinterpret_cast<const void*>(table + entry), sizeof function_);
+        const std::size_t words = symbol.st_size / sizeof(std::uintptr_t);
+        if (!image.holds(table, symbol.st_size, PF_R)) return;
+        const auto word = [table](std::size_t i) FTRACE_NOTRACE {
+            std::uintptr_t value;
+            std::memcpy(&value, reinterpret_cast<const void*>(table + i * sizeof value),
+                        sizeof value);
+            return value;
+        };
+        std::size_t type = 1;
+        while (type < words && (word(type) != type_ || word(type - 1) != 0)) ++type;
+        const std::size_t entry = type + 1 + offset_ / sizeof(std::uintptr_t);
+        if (entry < words) function_ = word(entry);
     }
 
-    static constexpr std::size_t type_at = 8, functions_at = 16;
-
     std::string symbol_;
-    const void* type_;
+    std::uintptr_t type_;
     std::size_t offset_;
     std::uintptr_t function_ = 0;
-    bool certain_ = false;
 };
 
 }  // namespace ftrace::inline v0::detail

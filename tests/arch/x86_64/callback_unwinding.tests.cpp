@@ -1,7 +1,7 @@
 #include <execinfo.h>
 #include <unwind.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 #include <stdexcept>
 #include <string>

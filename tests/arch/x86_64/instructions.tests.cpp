@@ -2,7 +2,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <ftrace/arch/insn.hpp>
 #include <ftrace/arch/site_layout.hpp>

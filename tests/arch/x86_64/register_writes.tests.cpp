@@ -1,7 +1,7 @@
 #include <signal.h>
 #include <ucontext.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 #include <ftrace/ftrace.hpp>
 

@@ -3,7 +3,7 @@
 #include <unwind.h>
 #include <x86intrin.h>
 
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <ftrace/ftrace.hpp>
 
 // What an unwinder sees from a signal at each single instruction on the way from a site to its

@@ -1,6 +1,6 @@
 // The steps of changing a site, on bytes and signal frames made by hand.
 #include <algorithm>
-#include <catch2/catch_all.hpp>
+#include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <cstring>
 #include <ftrace/arch/text_poke.hpp>
