@@ -169,6 +169,7 @@ template <class R>
     requires std::is_reference_v<R>
 class probe_answer<R> {
 public:
+    FTRACE_NOTRACE probe_answer() noexcept = default;
     [[nodiscard]] FTRACE_NOTRACE void* place() noexcept { return &object_; }
     [[nodiscard]] FTRACE_NOTRACE R take() noexcept { return static_cast<R>(*object_); }
 
@@ -178,6 +179,7 @@ private:
 template <>
 class probe_answer<void> {
 public:
+    FTRACE_NOTRACE probe_answer() noexcept = default;
     [[nodiscard]] FTRACE_NOTRACE void* place() noexcept { return nullptr; }
     FTRACE_NOTRACE void take() noexcept {}
 };
