@@ -1,6 +1,8 @@
 // Typed probes: what handlers may do, how several compose, and that they go.
 #include <ftrace/probe/probe.hpp>
 
+#include <pthread.h>
+
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_all.hpp>
@@ -132,6 +134,10 @@ FTRACE_NOTRACE __attribute__((noinline)) void calls_walker(frame_walk& walk) {
     TOUCH_MEMORY;
 }
 
+PROGRAM void ends_thread() {
+    TOUCH_MEMORY;
+    ::pthread_exit(nullptr);
+}
 PROGRAM int called_once(int x) {
     TOUCH_MEMORY;
     return x + 2;
@@ -227,6 +233,21 @@ TEST_CASE("probe: an exception passes, and on_leave is told of it if it wants to
     REQUIRE(type != nullptr);
     CHECK(*type == typeid(std::runtime_error));
     CHECK(results == 1);
+}
+
+TEST_CASE("probe: the end of a thread passes, and is no exception", "[probe]") {
+    static int ended, typed;
+    auto handle = probe<&program::ends_thread>(nullptr, [](probe_exit<void>& exit) {
+        ended += !exit.returned();
+        typed += exit.exception() != nullptr;
+    });
+    REQUIRE(handle);
+    pthread_t thread;
+    const auto start = [](void*) -> void* { return program::ends_thread(), nullptr; };
+    REQUIRE(::pthread_create(&thread, nullptr, start, nullptr) == 0);
+    REQUIRE(::pthread_join(thread, nullptr) == 0);
+    CHECK(ended == 1);
+    CHECK(typed == 0);
 }
 
 TEST_CASE("probe: member functions get their object", "[probe]") {

@@ -89,9 +89,9 @@ public:
 
     /// Takes the ops off all its functions. When it returns, no callback of the ops runs in another
     /// thread or will run, and its memory may go: also where the text cannot be restored, since a
-    /// thread blocks SIGTRAP (busy), memory runs out (out_of_memory), somebody else changed it (unexpected_bytes) or the system
-    /// forbids it (permission_denied); the functions go on paying for a call until the next change
-    /// of theirs. Other errors: not_registered, if that was done before; busy, from inside a
+    /// thread blocks SIGTRAP (busy), memory runs out (out_of_memory), somebody else changed it
+    /// (unexpected_bytes) or the system forbids it (permission_denied); the functions go on paying
+    /// for a call until the next change of theirs. Other errors: not_registered, if that was done before; busy, from inside a
     /// callback, and then nothing was done.
     FTRACE_NOTRACE result<void> unregister() {
         return detail::with_registry([this](detail::locked_registry& registry)

@@ -19,8 +19,8 @@
 
 namespace ftrace::inline v0::detail {
 
-/// All veneers of one kind in the process. They are never taken away: a thread may be on its way through one.
-/// The same context and target get the same veneer again, so switching the same ops on and off
+/// All veneers of one kind in the process. They are never taken away: a thread may be on its way
+/// through one. The same context and target get the same veneer again, so switching the same ops on and off
 /// needs no more of them.
 class veneer_pool {
 public:
@@ -31,8 +31,8 @@ public:
     veneer_pool& operator=(const veneer_pool&) = delete;
 
     /// A veneer that every address in [begin, end) can call, and that enters `target` with
-    /// `context` on the stack (jumps: without). Errors: out_of_reach; permission_denied, if the system lets no
-    /// memory become executable; out_of_memory.
+    /// `context` on the stack (jumps: without). Errors: out_of_reach; permission_denied, if the
+    /// system lets no memory become executable; out_of_memory.
     FTRACE_NOTRACE result<std::uintptr_t> get(std::uintptr_t begin, std::uintptr_t end,
                                               const void* context, const void* target) {
         const std::uint64_t hash = hash_with(reinterpret_cast<std::uintptr_t>(context),

@@ -66,7 +66,8 @@ private:
     FTRACE_NOTRACE void leave() noexcept {
         if (!attached()) return;
         (void)unregister();
-        if (attached()) detail::switch_off(*std::exchange(link_, nullptr), probe_);
+        if (attached()) detail::switch_off(probe_);
+        link_ = nullptr;
     }
     FTRACE_NOTRACE typed_probe(detail::probe_link& link, detail::attached_probe probe,
                                void* handlers, void (*destroy)(void*)) noexcept

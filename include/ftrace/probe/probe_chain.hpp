@@ -177,7 +177,7 @@ FTRACE_NOTRACE inline error not_a_function_with_site(locked_registry& registry,
 }
 
 /// For those who cannot wait: the probe's handlers are not called from now on, but may be running.
-FTRACE_NOTRACE inline void switch_off(probe_link&, const attached_probe& probe) noexcept {
+FTRACE_NOTRACE inline void switch_off(const attached_probe& probe) noexcept {
     __atomic_store_n(&probe.cell->handlers, static_cast<void*>(nullptr), __ATOMIC_RELEASE);
 }
 
