@@ -77,7 +77,7 @@ TEST_CASE("dispatch sets: the same ops are one set, whichever way they came", "[
     fixture now(first, second, third);
     CHECK(now.of({}) == 0);
     const set_index all = now.of({&first, &second, &third});
-    CHECK(now.sets[all].members == std::vector<ftrace_ops*>{&first, &second, &third});
+    CHECK(now.sets[all].members == plain_vector<ftrace_ops*>{&first, &second, &third});
     CHECK(now.of({&third, &second, &first}) == all);
     CHECK(now.of({&second, &third, &first}) == all);
     const set_index pair = now.of({&first, &third});

@@ -20,7 +20,7 @@ struct scene {
     alignas(16) unsigned char bytes[64];
     arch::text_edit edits[2];
     edit_batch batch{edits, 2};
-    question_list questions{std::vector<thread_question>(1)};
+    question_list questions{plain_vector<thread_question>(1)};
     thread_question& mine = questions.threads[0];
     text_state text;
     std::uint64_t stack[4] = {1, 2, 3, 4};

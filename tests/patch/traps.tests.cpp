@@ -352,11 +352,8 @@ TEST_CASE("traps: the handler put in front again is that of the object that was 
 
 TEST_CASE("traps: which sites were ever changed", "[patch]") {
     const auto edits = [](std::initializer_list<std::uintptr_t> sites) {
-        std::vector<arch::text_edit> list;
-        for (const std::uintptr_t site : sites) {
-            list.emplace_back();
-            list.back().site = site;
-        }
+        detail::plain_vector<arch::text_edit> list(sites.size());
+        for (std::size_t i = 0; i < sites.size(); ++i) list[i].site = sites.begin()[i];
         return list;
     };
     using detail::edited_sites;

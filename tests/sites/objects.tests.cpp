@@ -135,7 +135,7 @@ TEST_CASE("objects: a library that does not know of the tracer comes and goes", 
     CHECK_FALSE(ftrace::detail::objects_changed(count));
     auto objects = ftrace::detail::scan_loaded_objects();
     const std::size_t before = objects.size();
-    const std::vector<std::uintptr_t> sites = objects[0].sites;
+    const auto sites = objects[0].sites;
 
     void* const handle = dlopen(library, RTLD_NOW);
     REQUIRE(handle != nullptr);

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
-#include <vector>
+#include <ftrace/core/plain_vector.hpp>
 
 namespace ftrace::inline v0::detail {
 
@@ -64,13 +64,13 @@ private:
     }
     FTRACE_NOTRACE void grow() {
         constexpr std::size_t fewest = 16;
-        std::vector<place> before(places_.empty() ? fewest : 2 * places_.size(), place{0, none});
+        plain_vector<place> before(places_.empty() ? fewest : 2 * places_.size(), place{0, none});
         before.swap(places_);
         for (const place& filled : before)
             if (filled.element != none) put(filled);
     }
 
-    std::vector<place> places_;  // a power of two of them, half of them free
+    plain_vector<place> places_;  // a power of two of them, half of them free
     std::size_t used_ = 0;
 };
 

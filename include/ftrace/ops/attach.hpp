@@ -8,11 +8,11 @@
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/ops/registry_state.hpp>
 #include <ftrace/patch/transaction.hpp>
 #include <ftrace/sites/sorting.hpp>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -134,9 +134,9 @@ private:
 
     process_state& process_;
     registry_state& registry_;
-    std::vector<arch::text_edit> edits_;
-    std::vector<site_index> sites_;
-    std::vector<page_run> runs_;
+    plain_vector<arch::text_edit> edits_;
+    plain_vector<site_index> sites_;
+    plain_vector<page_run> runs_;
     text_range text_{};
 
     set_index set_ = 0;
@@ -173,7 +173,7 @@ FTRACE_NOTRACE inline result<void> check_owners(const registry_state& registry,
 
 /// Gives sites other sets of ops, in one transaction: all of them, or none.
 FTRACE_NOTRACE inline result<void> make_changes(process_state& process, registry_state& registry,
-                                                const std::vector<site_change>& changes) {
+                                                const plain_vector<site_change>& changes) {
     text_change text(process, registry);
     text.reserve(changes.size());
     for (const site_change& change : changes)
@@ -193,7 +193,7 @@ FTRACE_NOTRACE inline result<void> attach(process_state& process, registry_state
     };
     registry.sites.read_names(wanted);
 
-    std::vector<site_change> changes;
+    plain_vector<site_change> changes;
     changes.reserve(state.attached.size() + wanted.size());
     set_index from[2] = {~set_index{0}, ~set_index{0}},
               to[2] = {};  // the last answers: taken off, put on

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/attach.hpp>
 #include <ftrace/ops/dispatch.hpp>
@@ -10,7 +11,6 @@
 #include <ftrace/ops/ops_state.hpp>
 #include <ftrace/ops/registry_state.hpp>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -36,7 +36,7 @@ FTRACE_NOTRACE inline result<void> modify_direct(locked_registry& registry, dire
                                                  const void* target) {
     const void* const before = std::exchange(ops_access::direct(op), target);
     auto changed = or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
-        std::vector<site_change> changes;
+        plain_vector<site_change> changes;
         changes.reserve(state_of(op).attached.size());
         for (const site_index i : state_of(op).attached) {
             auto set = registry->sets.again(registry->sites[i].set);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/hash_index.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/dispatch.hpp>
 #include <ftrace/ops/ops_state.hpp>
@@ -16,7 +17,6 @@
 #include <new>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -28,7 +28,7 @@ struct dispatch_set {
     FTRACE_NOTRACE dispatch_set& operator=(dispatch_set&&) = default;
     FTRACE_NOTRACE ~dispatch_set() = default;
 
-    std::vector<ftrace_ops*> members;      ///< in the order of their registration
+    plain_vector<ftrace_ops*> members;     ///< in the order of their registration
     const own_stubs* own = nullptr;        ///< of the only member
     const static_set* compiled = nullptr;  ///< the compile-time registry that all members belong to
     const void* direct = nullptr;          ///< where the member that is a direct call leads
@@ -69,7 +69,7 @@ public:
     /// registered before b.
     template <class Before>
     FTRACE_NOTRACE result<set_index> with(set_index from, ftrace_ops& op, Before before) {
-        std::vector<ftrace_ops*> members;
+        plain_vector<ftrace_ops*> members;
         bool placed = false;
         for (ftrace_ops* member : at(from)->members) {
             if (!placed && before(op, *member)) {
@@ -83,7 +83,7 @@ public:
     }
 
     FTRACE_NOTRACE result<set_index> without(set_index from, const ftrace_ops& op) {
-        std::vector<ftrace_ops*> members;
+        plain_vector<ftrace_ops*> members;
         for (ftrace_ops* member : at(from)->members)
             if (member != &op) members.push_back(member);
         return find_or_make(std::move(members));
@@ -112,7 +112,7 @@ public:
     /// set is not found for the ops that are left. Needs no memory.
     FTRACE_NOTRACE void forget(ftrace_ops& op) noexcept {
         for (const set_index i : state_of(op).sets) {
-            std::vector<ftrace_ops*>& members = at(i)->members;
+            plain_vector<ftrace_ops*>& members = at(i)->members;
             std::size_t kept = 0;
             for (ftrace_ops* const member : members)
                 if (member != &op) members[kept++] = member;
@@ -122,7 +122,7 @@ public:
 
     /// The set of the same ops, one of which is a direct call that now leads elsewhere.
     FTRACE_NOTRACE result<set_index> again(set_index set) {
-        return find_or_make(std::vector<ftrace_ops*>(at(set)->members));
+        return find_or_make(plain_vector<ftrace_ops*>(at(set)->members));
     }
 
     /// Clears every entry that leads to `op`: threads that are on their way with an old list skip
@@ -184,7 +184,7 @@ private:
     /// Whether all members belong to one compile-time registry, in the order it calls them; two
     /// registries of the same type share their stubs, but not their members.
     [[nodiscard]] FTRACE_NOTRACE static const static_set* common_registry(
-        const std::vector<ftrace_ops*>& members) {
+        const plain_vector<ftrace_ops*>& members) {
         const static_set* const common = ops_access::set(*members[0]);
         if (common == nullptr) return nullptr;
         for (std::size_t i = 1; i < members.size(); ++i)
@@ -194,7 +194,7 @@ private:
         return common;
     }
 
-    FTRACE_NOTRACE result<set_index> find_or_make(std::vector<ftrace_ops*>&& members) {
+    FTRACE_NOTRACE result<set_index> find_or_make(plain_vector<ftrace_ops*>&& members) {
         if (members.empty()) return set_index{0};
         dispatch_set wanted;
         wanted.policy = ARGS_INTEGER;
@@ -302,7 +302,7 @@ private:
         }
     }
 
-    FTRACE_NOTRACE static void note(std::vector<set_index>& sets, set_index index) {
+    FTRACE_NOTRACE static void note(plain_vector<set_index>& sets, set_index index) {
         for (const set_index known : sets)
             if (known == index) return;
         sets.push_back(index);
@@ -315,7 +315,7 @@ private:
     }
 
     const list_stubs& lists_;
-    std::vector<dispatch_set*> sets_;  // never freed, as the process state
+    plain_vector<dispatch_set*> sets_;  // never freed, as the process state
     // Lists without allocations, since ops have to go when there is no memory.
     set_index free_ = 0;
     set_index keepers_ = 0;  // of slots that calls still lead to

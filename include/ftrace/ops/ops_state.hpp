@@ -3,15 +3,15 @@
 
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/ops/dispatch.hpp>
 #include <ftrace/ops/ftrace_ops.hpp>
 #include <ftrace/ops/site_table.hpp>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
 /// Sites, sorted by index.
-using site_list = std::vector<site_index>;
+using site_list = plain_vector<site_index>;
 
 struct ops_state {
     FTRACE_NOTRACE ops_state() = default;
@@ -23,8 +23,8 @@ struct ops_state {
     bool filtered = false;           ///< `filter` counts; else all functions
     site_list filter;
     site_list notrace;
-    site_list attached;           ///< where it is now
-    std::vector<set_index> sets;  ///< whose entries lead to it
+    site_list attached;            ///< where it is now
+    plain_vector<set_index> sets;  ///< whose entries lead to it
 };
 
 /// The state of an ops, made at first use.

@@ -6,6 +6,7 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/fork.hpp>
 #include <ftrace/core/memory.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_state.hpp>
@@ -20,7 +21,6 @@
 #include <ftrace/sites/pin.hpp>
 #include <new>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -41,7 +41,7 @@ struct registry_state {
 
     site_table sites;
     dispatch_sets sets;
-    std::vector<registered_ops> ops;  ///< in the order of their registration
+    plain_vector<registered_ops> ops;  ///< in the order of their registration
     std::uint64_t registrations = 0;
     /// false: all sites are nops, whatever is registered (the kernel's ftrace_enabled).
     bool enabled = true;

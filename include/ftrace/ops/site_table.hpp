@@ -7,6 +7,7 @@
 #include <ftrace/arch/insn.hpp>
 #include <ftrace/arch/site_layout.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/ops/stubs.hpp>
 #include <ftrace/sites/demangle.hpp>
 #include <ftrace/sites/library_names.hpp>
@@ -143,8 +144,8 @@ public:
     /// Reads the names of `sites` and what they tell: whether a function is the library's own, or a
     /// clone, and how wide the vector registers are that it may receive arguments in. A function
     /// without a name may be anything.
-    FTRACE_NOTRACE void read_names(const std::vector<site_index>& sites) {
-        std::vector<std::uintptr_t> addresses;
+    FTRACE_NOTRACE void read_names(const plain_vector<site_index>& sites) {
+        plain_vector<std::uintptr_t> addresses;
         for (std::size_t i = 0; i < sites.size();) {
             const object_record& record = object_of(sites[i]);  // of a run of sites
             addresses.clear();
@@ -274,7 +275,7 @@ private:
         return begin;
     }
 
-    std::vector<site_record> sites_;
+    plain_vector<site_record> sites_;
     std::vector<object_record> objects_;
     load_count loads_{};
 };

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <new>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -18,7 +18,7 @@ struct sorted_sites {
     std::size_t count = 0;
 
     FTRACE_NO_INSTRUMENTATION sorted_sites() noexcept = default;
-    FTRACE_NOTRACE explicit sorted_sites(const std::vector<std::uintptr_t>& of) noexcept
+    FTRACE_NOTRACE explicit sorted_sites(const plain_vector<std::uintptr_t>& of) noexcept
         : sites(of.data()), count(of.size()) {}
 
     /// The first place from `begin` on whose address is not below `site`. Quick if that is
@@ -64,10 +64,10 @@ public:
     /// `known` and the sites of `edits`, which are sorted; `known` itself if it has them all;
     /// nullptr: no memory.
     [[nodiscard]] FTRACE_NOTRACE static const edited_sites* with(
-        const edited_sites* known, const std::vector<arch::text_edit>& edits) {
+        const edited_sites* known, const plain_vector<arch::text_edit>& edits) {
         const edited_sites none;
         const edited_sites& before = known != nullptr ? *known : none;
-        std::vector<std::uintptr_t> added;
+        plain_vector<std::uintptr_t> added;
         std::size_t in_large = 0, in_recent = 0;
         for (const arch::text_edit& edit : edits) {
             // Mostly the same sites again, one after the other.
@@ -83,10 +83,10 @@ public:
         }
         if (added.empty()) return known;
         constexpr std::size_t seldom = 16;
-        std::vector<std::uintptr_t> recent = merged(before.recent_, sorted_sites(added));
-        const std::vector<std::uintptr_t>* large = before.large_owned_;
+        plain_vector<std::uintptr_t> recent = merged(before.recent_, sorted_sites(added));
+        const plain_vector<std::uintptr_t>* large = before.large_owned_;
         if (recent.size() * seldom > before.large_.count) {
-            large = new std::vector<std::uintptr_t>(merged(before.large_, sorted_sites(recent)));
+            large = new plain_vector<std::uintptr_t>(merged(before.large_, sorted_sites(recent)));
             recent.clear();
         }
         auto* const next = new (std::nothrow) edited_sites;
@@ -109,9 +109,9 @@ public:
     }
 
 private:
-    [[nodiscard]] FTRACE_NOTRACE static std::vector<std::uintptr_t> merged(sorted_sites a,
-                                                                           sorted_sites b) {
-        std::vector<std::uintptr_t> all;
+    [[nodiscard]] FTRACE_NOTRACE static plain_vector<std::uintptr_t> merged(sorted_sites a,
+                                                                            sorted_sites b) {
+        plain_vector<std::uintptr_t> all;
         all.reserve(a.count + b.count);
         std::size_t i = 0, j = 0;
         while (i < a.count || j < b.count)
@@ -120,10 +120,10 @@ private:
         return all;
     }
 
-    // What handlers read: plain pointers, since functions of std::vector may be instrumented.
+    // What handlers read: plain pointers, since a sanitizer may check functions of plain_vector.
     sorted_sites large_, recent_;
-    const std::vector<std::uintptr_t>* large_owned_ = nullptr;
-    std::vector<std::uintptr_t> recent_owned_;
+    const plain_vector<std::uintptr_t>* large_owned_ = nullptr;
+    plain_vector<std::uintptr_t> recent_owned_;
 };
 
 }  // namespace ftrace::inline v0::detail

@@ -28,12 +28,12 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/text_state.hpp>
 #include <ftrace/patch/threads.hpp>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -87,7 +87,7 @@ private:
         return place.where == whereabouts::user_code;
     }
 
-    FTRACE_NOTRACE void keep_running(std::vector<pid_t>& threads) const {
+    FTRACE_NOTRACE void keep_running(plain_vector<pid_t>& threads) const {
         std::size_t kept = 0;
         for (std::size_t i = 0; i < threads.size(); ++i)
             if (must_answer(threads[i])) threads[kept++] = threads[i];
@@ -95,9 +95,9 @@ private:
     }
 
     /// Questions of earlier rounds that nobody answered stay in the list: they may still arrive.
-    FTRACE_NOTRACE void publish(const std::vector<pid_t>& threads) {
+    FTRACE_NOTRACE void publish(const plain_vector<pid_t>& threads) {
         question_list* const old = text_.questions;
-        std::vector<thread_question> all;
+        plain_vector<thread_question> all;
         std::size_t o = 0;
         const auto keep_older_than = [&](pid_t thread) FTRACE_NOTRACE {
             for (; old != nullptr && o < old->count && old->threads[o].thread < thread; ++o)

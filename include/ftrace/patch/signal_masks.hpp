@@ -26,11 +26,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/sanitizer.hpp>
 #include <ftrace/patch/threads.hpp>
 #include <string>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -150,7 +150,7 @@ FTRACE_NOTRACE inline result<void> check_masks() {
         return status.trap_blocked && !status.kernel_worker && !status.ended() &&
                !(thread_sanitizer && status.state != 'R');
     };
-    std::vector<blocking_thread> blocking;
+    plain_vector<blocking_thread> blocking;
     for (const pid_t thread : *threads)
         if (blocks(status_of(thread))) blocking.push_back(blocking_thread(thread));
     constexpr int pauses_at_most = 10'000;

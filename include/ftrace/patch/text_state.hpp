@@ -9,12 +9,12 @@
 #include <cstdint>
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/patch/edited_sites.hpp>
 #include <ftrace/patch/writable_text.hpp>
 #include <new>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -56,14 +56,14 @@ struct thread_question {
 /// The threads that were asked last, sorted. Stays published until others are asked, since a
 /// question may arrive late.
 struct question_list {
-    FTRACE_NOTRACE explicit question_list(std::vector<thread_question>&& asked) noexcept
+    FTRACE_NOTRACE explicit question_list(plain_vector<thread_question>&& asked) noexcept
         : owned(std::move(asked)), threads(owned.data()), count(owned.size()) {}
     FTRACE_NOTRACE ~question_list() = default;
     question_list(const question_list&) = delete;
     question_list& operator=(const question_list&) = delete;
 
-    std::vector<thread_question> owned;
-    // What the handler reads: functions of std::vector may be instrumented.
+    plain_vector<thread_question> owned;
+    // What the handler reads: functions of plain_vector may be checked by a sanitizer.
     thread_question* threads;
     std::size_t count;
 
@@ -102,7 +102,7 @@ struct text_state {
     const trap_link* chain = nullptr;  ///< where SIGTRAPs go that are not ours
     const trap_link* links = nullptr;  ///< all ever made, by `made_before`
     struct sigaction ours = {};
-    std::vector<mapping> left_writable;  ///< pages that did not get their protection back
+    plain_vector<mapping> left_writable;  ///< pages that did not get their protection back
 };
 
 /// nullptr: no memory. Call with the process locked.

@@ -14,9 +14,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <string>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -50,8 +50,8 @@ private:
 /// The threads of this process but the calling one, sorted. A thread that is created meanwhile may
 /// be missing; one that was there before is not, if `all` are needed: else it may be, when others
 /// end meanwhile. Error: system_failure, with the cause.
-FTRACE_NOTRACE inline result<std::vector<pid_t>> other_threads(bool all) {
-    std::vector<pid_t> threads;
+FTRACE_NOTRACE inline result<plain_vector<pid_t>> other_threads(bool all) {
+    plain_vector<pid_t> threads;
     const pid_t mine = this_tid();
     // While threads end the kernel may skip one that goes on: until nobody new is seen.
     for (bool complete = false; !complete;) {

@@ -15,6 +15,7 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/memory.hpp>
 #include <ftrace/core/os.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/evacuation.hpp>
@@ -23,7 +24,6 @@
 #include <ftrace/patch/trap_handler.hpp>
 #include <ftrace/patch/writable_text.hpp>
 #include <string>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -38,7 +38,7 @@ FTRACE_NOTRACE inline std::string bytes_text(const arch::site_bytes& bytes) {
 }
 
 /// Every site must hold what is about to be replaced. Error: unexpected_bytes, with both.
-FTRACE_NOTRACE inline result<void> verify(const std::vector<arch::text_edit>& edits) {
+FTRACE_NOTRACE inline result<void> verify(const plain_vector<arch::text_edit>& edits) {
     for (const arch::text_edit& edit : edits) {
         const arch::site_bytes found = arch::read_site(edit.site);
         if (found == edit.before) continue;
@@ -126,7 +126,7 @@ FTRACE_NOTRACE inline bool serialize_by_questions() {
 
 /// Takes note that the sites are ours, before the first of them can trap.
 FTRACE_NOTRACE inline result<void> note_sites(text_state& state,
-                                              const std::vector<arch::text_edit>& edits) {
+                                              const plain_vector<arch::text_edit>& edits) {
     const edited_sites* const known = state.edited;
     const edited_sites* const next = edited_sites::with(known, edits);
     if (next == nullptr) return error{errc::out_of_memory, "no memory for a list of sites"};
@@ -141,7 +141,7 @@ FTRACE_NOTRACE inline result<void> note_sites(text_state& state,
 /// permission_denied, if they do not get it now either.
 FTRACE_NOTRACE inline result<void> restore_protection(process_state& process) {
     if (process.text == nullptr) return {};
-    std::vector<mapping>& left = process.text->left_writable;
+    plain_vector<mapping>& left = process.text->left_writable;
     while (!left.empty() && writable_text::restore(left.back())) left.pop_back();
     if (left.empty()) return {};
     return error{errc::permission_denied,
@@ -159,8 +159,8 @@ FTRACE_NOTRACE inline result<void> restore_protection(process_state& process) {
 /// that could not be made what they were are reported by restore_protection(), and by the next
 /// transaction. Call with the process locked.
 FTRACE_NOTRACE inline result<void> commit(process_state& process,
-                                          const std::vector<arch::text_edit>& edits,
-                                          const std::vector<page_run>& runs) {
+                                          const plain_vector<arch::text_edit>& edits,
+                                          const plain_vector<page_run>& runs) {
     serialize_without_membarrier = serialize_by_questions;
     if (edits.empty()) return {};
     text_state* const state = text(process);
@@ -186,26 +186,24 @@ FTRACE_NOTRACE inline result<void> commit(process_state& process,
     // Again: that may have taken a while.
     if (auto verified = verify(edits); !verified) return verified;
 
-    // Plain pointers from here on: functions of std::vector may be among those that change.
-    const arch::text_edit* const begin = edits.data();
-    const arch::text_edit* const end = begin + edits.size();
     bool nops_to_leave = false;
-    for (auto* edit = begin; edit != end; ++edit) nops_to_leave |= edit->several_nops;
+    for (const arch::text_edit& edit : edits) nops_to_leave |= edit.several_nops;
 
-    edit_batch batch{begin, edits.size()};
+    // From here on no function that may be a site: it may be among those that change.
+    edit_batch batch{edits.data(), edits.size()};
     {
         const signals_blocked quiet;
         const published_batch published(*state, batch);
-        undecided_text undecided(begin, end);
-        for (auto* edit = begin; edit != end; ++edit) arch::poke_trap(*edit);
+        undecided_text undecided(edits.begin(), edits.end());
+        for (const arch::text_edit& edit : edits) arch::poke_trap(edit);
         synchronize_cores();
         if (nops_to_leave && threads)
             if (auto left = evacuate(*state); !left) return left;
         undecided.decide();
         __atomic_store_n(&batch.decided, true, __ATOMIC_RELEASE);
-        for (auto* edit = begin; edit != end; ++edit) arch::poke_tail(*edit, edit->after);
+        for (const arch::text_edit& edit : edits) arch::poke_tail(edit, edit.after);
         synchronize_cores();
-        for (auto* edit = begin; edit != end; ++edit) arch::poke_head(*edit, edit->after);
+        for (const arch::text_edit& edit : edits) arch::poke_head(edit, edit.after);
         synchronize_cores();
     }
     writable.close(state->left_writable);

@@ -10,12 +10,12 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/hash_index.hpp>
 #include <ftrace/core/os.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/patch/unwinders.hpp>
 #include <new>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -156,7 +156,7 @@ private:
     }
 
     arch::veneer_kind kind_;
-    std::vector<page> pages_;
+    plain_vector<page> pages_;
     hash_index known_;  // veneers by context and target, counted through all pages
 };
 

@@ -14,9 +14,9 @@
 #include <ftrace/arch/text_poke.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
 #include <string>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -104,7 +104,7 @@ private:
     }
 
     int file_;
-    std::vector<mapping> lines_;
+    plain_vector<mapping> lines_;
 };
 
 /// While it is open, the pages are writable. They stay executable, since threads run on them.
@@ -119,8 +119,8 @@ public:
 
     /// Finds the pages that hold `edits` (sorted by site), among `runs`: one piece for each
     /// mapping, from its first edit to its last. Error: permission_denied, if one cannot be read.
-    FTRACE_NOTRACE result<void> find(const std::vector<arch::text_edit>& edits,
-                                     const std::vector<page_run>& runs) {
+    FTRACE_NOTRACE result<void> find(const plain_vector<arch::text_edit>& edits,
+                                     const plain_vector<page_run>& runs) {
         mappings all;
         for (const arch::text_edit& edit : edits) {
             // An edit may reach into the next page, and that be another mapping.
@@ -162,7 +162,7 @@ public:
 
     /// Gives every page the protection it had. Those that do not get it stay writable, and are
     /// added to `left`, which has room for all pieces.
-    FTRACE_NOTRACE void close(std::vector<mapping>& left) {
+    FTRACE_NOTRACE void close(plain_vector<mapping>& left) {
         while (opened_ > 0) {
             const mapping& piece = pieces_[--opened_];
             if (!restore(piece)) left.push_back(piece);
@@ -177,14 +177,14 @@ public:
 private:
     static constexpr int everything = PROT_READ | PROT_WRITE | PROT_EXEC;
 
-    [[nodiscard]] FTRACE_NOTRACE static std::uintptr_t run_end(const std::vector<page_run>& runs,
+    [[nodiscard]] FTRACE_NOTRACE static std::uintptr_t run_end(const plain_vector<page_run>& runs,
                                                                std::uintptr_t address) noexcept {
         for (const page_run& run : runs)
             if (run.begin <= address && address < run.end) return run.end;
         return (address & ~(page_size - 1)) + page_size;
     }
 
-    std::vector<mapping> pieces_;
+    plain_vector<mapping> pieces_;
     std::uintptr_t known_end_ = 0;
     std::size_t opened_ = 0;
 };

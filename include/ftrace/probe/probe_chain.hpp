@@ -15,6 +15,7 @@
 #include <ftrace/arch/insn.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/memory.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/direct.hpp>
@@ -22,7 +23,6 @@
 #include <new>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -57,7 +57,7 @@ struct probed_function {
     site_index site;
     direct_ops direct;  ///< leads to the first link
     registration registered;
-    std::vector<probe_link*> links;  ///< in the order in which calls pass them
+    plain_vector<probe_link*> links;  ///< in the order in which calls pass them
 };
 
 /// All of them. Never freed.
@@ -67,7 +67,7 @@ struct probe_state {
     probe_state(const probe_state&) = delete;
     probe_state& operator=(const probe_state&) = delete;
 
-    std::vector<probed_function*> functions;
+    plain_vector<probed_function*> functions;
 
     [[nodiscard]] FTRACE_NOTRACE probed_function* find(site_index site) const noexcept {
         for (probed_function* const function : functions)

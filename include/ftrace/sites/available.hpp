@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/sites/demangle.hpp>
 #include <ftrace/sites/library_names.hpp>
 #include <ftrace/sites/objects.hpp>
@@ -145,7 +146,7 @@ private:
         function.reason = reason;
     }
 
-    FTRACE_NOTRACE void add_sites(const std::vector<std::uintptr_t>& sites, trace_reason reason) {
+    FTRACE_NOTRACE void add_sites(const plain_vector<std::uintptr_t>& sites, trace_reason reason) {
         const bool usable = reason == trace_reason::traceable;
         const auto visit = [&](std::uintptr_t site,
                                std::span<const symbol_entry> aliases) FTRACE_NOTRACE {

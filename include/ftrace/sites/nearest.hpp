@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/sites/match.hpp>
 #include <span>
 #include <string>
@@ -66,7 +67,7 @@ public:
     }
 
 private:
-    std::vector<std::size_t> rows_[3];
+    plain_vector<std::size_t> rows_[3];
 };
 
 /// Keeps the few names nearest to a pattern.
@@ -147,7 +148,7 @@ private:
     std::string_view last_;
     edit_distance letters_;
     std::vector<std::string> names_;
-    std::vector<std::size_t> scores_;
+    plain_vector<std::size_t> scores_;
 };
 
 }  // namespace detail

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <ftrace/arch/site_layout.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/sites/function_starts.hpp>
 #include <ftrace/sites/loaded_image.hpp>
 #include <ftrace/sites/sorting.hpp>
@@ -32,18 +33,18 @@ struct loaded_object {
     std::uintptr_t bias = 0;    ///< address in memory = address in the file + bias
     std::uintptr_t header = 0;  ///< where its program headers are in memory: its identity
     bool is_executable = false;
-    std::vector<text_range> text;  ///< its executable segments
-    std::string build_id;          ///< its bytes; empty if it has none
+    detail::plain_vector<text_range> text;  ///< its executable segments
+    std::string build_id;                   ///< its bytes; empty if it has none
     /// The addresses of the five bytes to patch, sorted, behind endbr64 and behind nops that are in
     /// front of the function.
-    std::vector<std::uintptr_t> sites;
+    detail::plain_vector<std::uintptr_t> sites;
     /// Sites whose five bytes end within a longer nop (clang, more than five bytes asked for). A
     /// call written there would leave a piece of that nop behind: all of it has to be replaced.
-    std::vector<std::uintptr_t> wide_sites;
+    detail::plain_vector<std::uintptr_t> wide_sites;
     /// Functions with an entry in the section, but fewer than five bytes of nop.
-    std::vector<std::uintptr_t> too_short;
+    detail::plain_vector<std::uintptr_t> too_short;
     /// Entries with nops enough, of which nothing tells where their function begins among them.
-    std::vector<std::uintptr_t> unknown_starts;
+    detail::plain_vector<std::uintptr_t> unknown_starts;
     /// Why nothing is known of its sites: "./libz.so cannot be read (...)". Empty: they are known.
     std::string unread;
 
@@ -191,7 +192,7 @@ private:
     elf_file file_;
     function_starts starts_;
     std::size_t next_ = 0;
-    std::vector<std::uintptr_t> entries_;
+    plain_vector<std::uintptr_t> entries_;
     text_range range_{};
     symbol_table symbols_;
     bool symbols_read_ = false;

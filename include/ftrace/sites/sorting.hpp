@@ -5,15 +5,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
 /// Sorts by `key(element)`, an unsigned number, keeping the order of equals. Linear: one pass for
 /// each byte in which keys differ, none if the elements are sorted already.
 template <typename T, typename Key>
-FTRACE_NOTRACE void sort_by_key(std::vector<T>& elements, Key key) {
+FTRACE_NOTRACE void sort_by_key(plain_vector<T>& elements, Key key) {
     std::uint64_t differing = 0;
     bool sorted = true;
     for (std::size_t i = 1; i < elements.size(); ++i) {
@@ -22,7 +22,7 @@ FTRACE_NOTRACE void sort_by_key(std::vector<T>& elements, Key key) {
         sorted = sorted && previous <= current;
     }
     if (sorted) return;
-    std::vector<T> other(elements.size());
+    plain_vector<T> other(elements.size());
     for (unsigned shift = 0; shift < 64; shift += 8) {
         if (((differing >> shift) & 0xff) == 0) continue;
         std::size_t position[256] = {};
@@ -37,7 +37,7 @@ FTRACE_NOTRACE void sort_by_key(std::vector<T>& elements, Key key) {
 
 /// Removes neighbours that are equal.
 template <typename T>
-FTRACE_NOTRACE void drop_repeated(std::vector<T>& elements) {
+FTRACE_NOTRACE void drop_repeated(plain_vector<T>& elements) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i < elements.size(); ++i)
         if (i == 0 || !(elements[i] == elements[kept - 1])) elements[kept++] = elements[i];

@@ -4,13 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/sites/elf_file.hpp>
 #include <ftrace/sites/sorting.hpp>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0::detail {
 
@@ -204,7 +204,7 @@ private:
         for (std::size_t i = 0; i < executable.size(); ++i)
             executable[i] = (file.section(i).sh_flags & SHF_EXECINSTR) != 0 ? 1 : 0;
         const std::size_t count = symbols.size() / sizeof(ElfW(Sym));
-        std::vector<symbol_entry> found;
+        plain_vector<symbol_entry> found;
         if (wanted_.empty()) found.reserve(count / 2);
         bool any = false;
         for (std::size_t i = 0; i < count; ++i) {
@@ -224,7 +224,7 @@ private:
             std::string_view name = string_at(names, symbol.st_name);
             name = name.substr(0, name.find('@', 1));  // the symbol's version
             if (name.empty() || name[0] == '$' || name.starts_with(".L")) continue;
-            found.emplace_back(symbol, name, rank_of(symbol, name));
+            found.push_back(symbol_entry(symbol, name, rank_of(symbol, name)));
         }
         sort_by_key(found, [](const symbol_entry& e) FTRACE_NOTRACE { return e.address; });
         order_aliases(found);
@@ -233,7 +233,7 @@ private:
     }
 
     /// Sorts the few symbols of one address by rank, then by name.
-    FTRACE_NOTRACE static void order_aliases(std::vector<symbol_entry>& entries) {
+    FTRACE_NOTRACE static void order_aliases(plain_vector<symbol_entry>& entries) {
         const auto before = [](const symbol_entry& a, const symbol_entry& b) FTRACE_NOTRACE {
             return a.rank != b.rank ? a.rank < b.rank : a.linker_name() < b.linker_name();
         };
@@ -247,7 +247,7 @@ private:
     }
 
     elf_file file_;
-    std::vector<symbol_entry> entries_;
+    plain_vector<symbol_entry> entries_;
     std::span<const std::uint64_t> wanted_{};  ///< while it is read
 };
 

@@ -6,6 +6,7 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/error.hpp>
 #include <ftrace/core/lock.hpp>
+#include <ftrace/core/plain_vector.hpp>
 #include <ftrace/sites/loaded_image.hpp>
 #include <ftrace/sites/objects.hpp>
 #include <ftrace/sites/symbol_table.hpp>
@@ -14,7 +15,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 namespace ftrace::inline v0 {
 
@@ -139,7 +139,7 @@ FTRACE_NOTRACE void symbols_of_few(const loaded_object& object,
             cache.partial_reads == most_partial_reads)
             return visitor(symbols_of(object));
         ++cache.partial_reads;
-        std::vector<std::uint64_t> starts;
+        plain_vector<std::uint64_t> starts;
         for (const std::uintptr_t site : sites)
             for (const std::size_t distance : {arch::farthest_site, std::size_t{0}})
                 starts.push_back(site - distance - object.bias);
