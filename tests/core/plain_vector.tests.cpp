@@ -19,29 +19,33 @@ TEST_CASE("plain_vector: does what std::vector does", "[core]") {
     std::vector<plain> model;
     std::mt19937 random(20261124);
     const auto same = [&] {
-        return mine.size() == model.size() && mine.empty() == model.empty() && mine.capacity() >= mine.size() &&
+        return mine.size() == model.size() && mine.empty() == model.empty() &&
+               mine.capacity() >= mine.size() &&
                std::equal(mine.begin(), mine.end(), model.begin(), model.end());
     };
     for (int step = 0; step < 20'000; ++step) {
         const int value = static_cast<int>(random() % 1000);
         switch (random() % 10) {
-            case 0: mine.resize(random() % 40), model.resize(mine.size()); break;
-            case 1: mine.reserve(random() % 60); break;
-            case 2:
-                if (!model.empty()) mine.pop_back(), model.pop_back();
-                break;
-            case 3:
-                if (!model.empty()) {  // one of its own, as the memory moves
-                    mine.push_back(mine.front());
-                    model.push_back(plain(model.front()));
-                }
-                break;
-            case 4:
-                if (value < 20) mine.clear(), model.clear();
-                break;
-            case 5: mine = plain_vector<plain>(mine); break;
-            case 6: mine = plain_vector<plain>(mine.size(), plain{value}), model.assign(model.size(), plain{value}); break;
-            default: mine.push_back({value}), model.push_back({value}); break;
+        case 0: mine.resize(random() % 40), model.resize(mine.size()); break;
+        case 1: mine.reserve(random() % 60); break;
+        case 2:
+            if (!model.empty()) mine.pop_back(), model.pop_back();
+            break;
+        case 3:
+            if (!model.empty()) {  // one of its own, as the memory moves
+                mine.push_back(mine.front());
+                model.push_back(plain(model.front()));
+            }
+            break;
+        case 4:
+            if (value < 20) mine.clear(), model.clear();
+            break;
+        case 5: mine = plain_vector<plain>(mine); break;
+        case 6:
+            mine = plain_vector<plain>(mine.size(), plain{value}),
+            model.assign(model.size(), plain{value});
+            break;
+        default: mine.push_back({value}), model.push_back({value}); break;
         }
         REQUIRE(same());
         if (!model.empty()) REQUIRE(mine.back() == model.back());

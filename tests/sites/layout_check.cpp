@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ftrace/sites/objects.hpp>
+#include <span>
 #include <string>
 
 #ifndef LAYOUT_LIBRARY
@@ -28,7 +29,7 @@ void fail(const char* what, std::uintptr_t address) {
     ++failures;
 }
 
-bool has(const std::vector<std::uintptr_t>& list, std::uintptr_t address) {
+bool has(std::span<const std::uintptr_t> list, std::uintptr_t address) {
     for (const std::uintptr_t each : list)
         if (each == address) return true;
     return false;
