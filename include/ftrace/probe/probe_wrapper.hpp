@@ -31,48 +31,81 @@
 
 namespace ftrace::inline v0::detail {
 
+/// The program's errno around handlers. Written only if one changed it: stores cost more.
+class kept_errno {
+public:
+    FTRACE_NOTRACE explicit kept_errno(const thread_state& thread) noexcept
+        : place_(thread.program_errno), value_(*place_) {}
+    FTRACE_NOTRACE ~kept_errno() = default;
+
+    FTRACE_NOTRACE __attribute__((always_inline)) void restore() const noexcept {
+        if (*place_ != value_) [[unlikely]]
+            *place_ = value_;
+    }
+
+private:
+    int* place_;
+    int value_;
+};
+
 /// One probe in one call, from its on_enter to its on_leave.
 template <class R, class Handlers, class Data>
 class probed_call {
 public:
-    FTRACE_NOTRACE ~probed_call() {
-        if (open_) end(nullptr);
+    FTRACE_NOTRACE __attribute__((always_inline)) ~probed_call() {
+        if (open_) thrown(cell_, generation_, data_);
     }
     probed_call(const probed_call&) = delete;
     probed_call& operator=(const probed_call&) = delete;
 
     template <class... A>
-    FTRACE_NOTRACE probed_call(const probe_cell& cell, Handlers& handlers, probe_call<R>& call,
-                               A&... arguments) noexcept
+    FTRACE_NOTRACE __attribute__((always_inline)) probed_call(const probe_cell& cell,
+                                                              Handlers& handlers,
+                                                              probe_call<R>& call,
+                                                              A&... arguments) noexcept
         : cell_(cell),
           generation_(__atomic_load_n(&cell.generation, __ATOMIC_RELAXED)),
           data_(run_enter(handlers.enter, call, arguments...)) {}
 
     /// The body did not run.
-    FTRACE_NOTRACE void cancel() noexcept { open_ = false; }
+    FTRACE_NOTRACE __attribute__((always_inline)) void cancel() noexcept { open_ = false; }
+    FTRACE_NOTRACE __attribute__((always_inline)) void end(void* result) noexcept {
+        open_ = false;
+        leave(cell_, generation_, result, data_);
+    }
 
+private:
+    /// Not by `this`, so that the compiler can keep the members in registers.
+    FTRACE_NOTRACE __attribute__((noinline, cold)) static void thrown(const probe_cell& cell,
+                                                                      std::uint64_t generation,
+                                                                      Data& data) noexcept {
+        leave(cell, generation, nullptr, data);
+    }
     /// The thread may be another one than at the beginning: fibers move. Nothing happens if the
     /// probe has gone meanwhile.
-    FTRACE_NOTRACE void end(void* result) noexcept {
-        open_ = false;
+    FTRACE_NOTRACE __attribute__((always_inline)) static void leave(const probe_cell& cell,
+                                                                    std::uint64_t generation,
+                                                                    void* result,
+                                                                    Data& data) noexcept {
         if constexpr (std::is_null_pointer_v<decltype(Handlers::leave)>) return;
         thread_state* const thread = this_thread();
         if (thread == nullptr) return;
         const std::uint64_t outside = section_of(*thread);
-        if (is_inside(outside)) return;
+        if (is_inside(outside)) [[unlikely]]
+            return;
         enter_section(*thread, outside);
         auto* const handlers =
-            static_cast<Handlers*>(__atomic_load_n(&cell_.handlers, __ATOMIC_ACQUIRE));
-        if (handlers != nullptr &&
-            __atomic_load_n(&cell_.generation, __ATOMIC_RELAXED) == generation_) {
-            const int saved = *thread->program_errno;
-            run_leave<R>(handlers->leave, result, data_);
-            *thread->program_errno = saved;
+            static_cast<Handlers*>(__atomic_load_n(&cell.handlers, __ATOMIC_ACQUIRE));
+        if (__builtin_expect(handlers != nullptr, 1) &&
+            __builtin_expect(__atomic_load_n(&cell.generation, __ATOMIC_RELAXED) == generation,
+                             1)) {
+            const kept_errno kept(*thread);
+            run_leave<R>(handlers->leave, result, data);
+            kept.restore();
         }
         leave_section(*thread, outside);
     }
 
-private:
     const probe_cell& cell_;
     std::uint64_t generation_;
     bool open_ = true;
@@ -83,10 +116,10 @@ private:
 struct entering {
     thread_state& thread;
     std::uint64_t outside;
-    int program_errno;
+    kept_errno kept;
 
-    FTRACE_NOTRACE void leave() const noexcept {
-        *thread.program_errno = program_errno;
+    FTRACE_NOTRACE __attribute__((always_inline)) void leave() const noexcept {
+        kept.restore();
         leave_section(thread, outside);
     }
 };
@@ -141,10 +174,11 @@ private:
         if constexpr (thread_sanitizer) (void)shared_state();
         if (thread_state* const thread = this_thread()) {
             const std::uint64_t outside = section_of(*thread);
-            if (!is_inside(outside)) {
+            if (!is_inside(outside)) [[likely]] {
                 enter_section(*thread, outside);
                 if (const probe_cell* const first = __atomic_load_n(&link.cells, __ATOMIC_ACQUIRE))
-                    return pass({*thread, outside, *thread->program_errno}, *first, result, p...);
+                    [[likely]]
+                    return pass({*thread, outside, kept_errno(*thread)}, *first, result, p...);
                 leave_section(*thread, outside);
             } else {
                 ++thread->missed;
@@ -166,31 +200,34 @@ private:
         FTRACE_NOTE_THROWN_END
     }
 
-    FTRACE_WRAPPER __attribute__((always_inline)) static returned go_on(const entering& section,
+    FTRACE_WRAPPER __attribute__((always_inline)) static returned go_on(entering section,
                                                                         const probe_cell& cell,
                                                                         void* result,
                                                                         passed<P>... p) {
         if (const probe_cell* const behind = __atomic_load_n(&cell.next, __ATOMIC_ACQUIRE))
-            return pass_again(section, *behind, result, p...);
+            [[unlikely]]
+            return pass_again(section, *behind, result, static_cast<handed_on<P>&&>(p)...);
         const void* const next = __atomic_load_n(&link.next, __ATOMIC_ACQUIRE);
         section.leave();
         return call(next, result, p...);
     }
-    FTRACE_WRAPPER __attribute__((noinline)) static returned pass_again(const entering& section,
+    /// By value, so that the parameters of a call with one probe can stay in registers.
+    FTRACE_WRAPPER __attribute__((noinline)) static returned pass_again(entering section,
                                                                         const probe_cell& cell,
                                                                         void* result,
-                                                                        passed<P>... p) {
+                                                                        handed_on<P>... p) {
         return pass(section, cell, result, p...);
     }
 
     /// Through one probe, those behind it, and the body.
-    FTRACE_WRAPPER __attribute__((always_inline)) static returned pass(const entering& section,
+    FTRACE_WRAPPER __attribute__((always_inline)) static returned pass(entering section,
                                                                        const probe_cell& cell,
                                                                        void* result,
                                                                        passed<P>... p) {
         auto* const mine =
             static_cast<handlers*>(__atomic_load_n(&cell.handlers, __ATOMIC_ACQUIRE));
-        if (mine == nullptr) return go_on(section, cell, result, p...);
+        if (mine == nullptr) [[unlikely]]
+            return go_on(section, cell, result, p...);
         if constexpr (in_memory<R>) {
             auto answer = probe_access::call<R>(result);
             probed now(cell, *mine, answer, passing<P>::see(p)...);
