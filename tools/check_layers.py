@@ -3,7 +3,7 @@
 
     check_layers.py [TOP]
 
-The parts and the arrows between them are those of docs/architecture.md. Prints what is wrong; exits 1 then.
+The parts and the arrows between them are those of docs/index.md. Prints what is wrong; exits 1 then.
 """
 
 import pathlib

@@ -75,6 +75,17 @@ TEST_CASE("plain_vector: copies are separate, moved ones are empty", "[core]") {
     CHECK(numbers == plain_vector<int>{4});
 }
 
+TEST_CASE("plain_vector: what it is given may be its own; too much is bad_alloc", "[core]") {
+    plain_vector<int> numbers{7, 8};
+    numbers.resize(1000, numbers[0]);
+    CHECK(numbers.back() == 7);
+    for (const std::size_t too_much :
+         {~std::size_t{0}, (std::size_t{1} << 62) + 2, std::size_t{1} << 60})
+        CHECK_THROWS_AS(numbers.reserve(too_much), std::bad_alloc);
+    CHECK(numbers.size() == 1000);
+    CHECK(numbers.capacity() < 2000);
+}
+
 TEST_CASE("plain_vector: many elements cost few allocations", "[core]") {
     plain_vector<int> numbers;
     int moves = 0;

@@ -9,7 +9,6 @@
 #include <initializer_list>
 #include <new>
 #include <type_traits>
-#include <utility>
 
 namespace ftrace::inline v0::detail {
 
@@ -22,14 +21,17 @@ protected:
     plain_storage& operator=(const plain_storage&) = delete;
 
     FTRACE_NOTRACE void swap(plain_storage& other) noexcept {
-        std::swap(memory_, other.memory_);
-        std::swap(size_, other.size_);
-        std::swap(capacity_, other.capacity_);
+        exchange(memory_, other.memory_);
+        exchange(size_, other.size_);
+        exchange(capacity_, other.capacity_);
     }
     /// Room for `wanted` elements of `bytes` each. Throws std::bad_alloc, all left as it was.
     FTRACE_NOTRACE void make_room(std::size_t wanted, std::size_t bytes) {
         if (wanted <= capacity_) return;
-        void* const larger = ::operator new(wanted * bytes);
+        std::size_t size = 0;
+        if (__builtin_mul_overflow(wanted, bytes, &size))
+            size = ~std::size_t{0} / 2;  // there is not so much
+        void* const larger = ::operator new(size);
         if (size_ != 0) std::memcpy(larger, memory_, size_ * bytes);
         ::operator delete(memory_);
         memory_ = larger;
@@ -43,6 +45,15 @@ protected:
     void* memory_ = nullptr;
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;
+
+private:
+    // Not std::swap: that may be a site.
+    template <class Value>
+    FTRACE_NOTRACE static void exchange(Value& a, Value& b) noexcept {
+        const Value value = a;
+        a = b;
+        b = value;
+    }
 };
 
 /// As far as it goes the same as std::vector<T>, whose names it has. T may be incomplete until the
@@ -63,7 +74,7 @@ public:
     }
     FTRACE_NOTRACE plain_vector(plain_vector&& other) noexcept { swap(other); }
     FTRACE_NOTRACE plain_vector& operator=(plain_vector&& other) noexcept {
-        plain_vector taken(std::move(other));
+        plain_vector taken(static_cast<plain_vector&&>(other));
         swap(taken);
         return *this;
     }
@@ -110,8 +121,9 @@ public:
     FTRACE_NOTRACE void pop_back() noexcept { --size_; }
     FTRACE_NOTRACE void clear() noexcept { size_ = 0; }
     FTRACE_NOTRACE void resize(std::size_t wanted, const T& value = T()) {
+        const T copy = value;
         make_room(wanted, sizeof(T));
-        for (std::size_t i = size_; i < wanted; ++i) ::new (data() + i) T(value);
+        for (std::size_t i = size_; i < wanted; ++i) ::new (data() + i) T(copy);
         size_ = wanted;
     }
 

@@ -166,10 +166,14 @@ private:
         return begin(result, p...);
     }
 
+    /// Whatever the flags: without one who walks frame pointers (perf) misses the caller.
+    FTRACE_WRAPPER __attribute__((always_inline)) static void keep_frame_pointer() {
+        __asm__ volatile("" ::"r"(__builtin_frame_address(0)));
+    }
+
     FTRACE_WRAPPER __attribute__((always_inline)) static returned begin(void* result,
                                                                         passed<P>... p) {
-        // A frame pointer, whatever the flags: without it who walks them (perf) misses the caller.
-        __asm__ volatile("" ::"r"(__builtin_frame_address(0)));
+        keep_frame_pointer();
         // What stubs know without instrumentation, this has to see: that the state is made.
         if constexpr (thread_sanitizer) (void)shared_state();
         if (thread_state* const thread = this_thread()) {
@@ -216,6 +220,7 @@ private:
                                                                         const probe_cell& cell,
                                                                         void* result,
                                                                         handed_on<P>... p) {
+        keep_frame_pointer();
         return pass(section, cell, result, p...);
     }
 
