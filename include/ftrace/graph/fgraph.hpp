@@ -24,8 +24,7 @@ namespace detail {
 /// The process's graph, made at first use. Not under the process's lock.
 FTRACE_NOTRACE inline result<graph_state*> graph() {
     process_state* const shared = process();
-    if (shared == nullptr)
-        return error{errc::out_of_memory, "no memory for the state of the process"};
+    if (shared == nullptr) return nullptr;  // with_registry() will say why
     if (graph_state* const state = shared_graph()) return state;
     const graph_entry_points code{
         arch::return_stub_for<graph_return>(arch::widest_vector_register()),

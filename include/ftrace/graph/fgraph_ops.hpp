@@ -15,8 +15,9 @@ namespace ftrace::inline v0 {
 struct ftrace_graph_ent {
     unsigned long func;       ///< the site, as `ip` of an ordinary callback
     unsigned long parent_ip;  ///< where the function will return to, whatever is hooked
-    /// Hooked calls around this one: on the thread's own stack those on it, on another stack (a
-    /// fiber's, a signal stack) those on that one, as far as this thread hooked them.
+    /// Hooked calls around this one: on the thread's own stack those on it; on a fiber's stack those
+    /// on that one, as far as this thread hooked them; on an alternate signal stack those on it and
+    /// on the thread's own.
     int depth;
     void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
     void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call

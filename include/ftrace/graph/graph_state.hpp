@@ -119,7 +119,8 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
 }
 
 /// What the kernel is asked by; tests put another one here.
-FTRACE_LOCAL inline constinit bool (*shadow_stack_features)(std::uint64_t&) noexcept =
+using shadow_stack_question = bool (*)(std::uint64_t&) noexcept;
+FTRACE_LOCAL inline constinit shadow_stack_question shadow_stack_features =
     &arch::ask_shadow_stack_features;
 
 /// Where code of the library is that trampolines and unwinders call, in an object that stays loaded.

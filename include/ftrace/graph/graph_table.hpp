@@ -28,7 +28,8 @@ public:
 
     /// A ticket for calls to be hooked, or 0: the table is full. Under the process's lock.
     [[nodiscard]] FTRACE_NOTRACE std::uint32_t add(fgraph_ops& ops) noexcept {
-        for (std::uint32_t i = 0; i < capacity; ++i) {
+        for (std::uint32_t tried = 0; tried < capacity; ++tried) {
+            const std::uint32_t i = next_++ % capacity;  // not the one that was given back last
             entry& at = entries_[i];
             if (__atomic_load_n(&at.ops, __ATOMIC_RELAXED) != nullptr) continue;
             const std::uint32_t before = __atomic_load_n(&at.ticket, __ATOMIC_RELAXED);
@@ -62,6 +63,7 @@ private:
         std::uint32_t ticket;
     };
     entry* entries_;
+    std::uint32_t next_ = 0;
 };
 
 }  // namespace detail

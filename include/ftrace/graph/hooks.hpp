@@ -56,7 +56,7 @@ FTRACE_NO_INSTRUMENTATION inline void hook_call(fgraph_ops& ops, unsigned long f
     shadow_stack::arrival call{};
     if (__builtin_expect(again, 0)) {
         shadow_frame* const frame = frame_of(*slot);
-        call = {slot, frame->ret, frame, frame->around, frame->depth, false};
+        call = {slot, frame->ret, frame, frame->around, frame->depth, false, false};
     } else {
         call = stack->arrive(slot, tells_of_left{*state, *stack});
         if (__builtin_expect(call.frame == nullptr, 0)) return graph_access::miss(ops);

@@ -12,6 +12,7 @@
 // noticed when a slot is used again.
 #pragma once
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,12 +54,26 @@ public:
         return lists_ != nullptr;
     }
 
-    FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame) noexcept {
+    /// Whether a call at `slot` that has no call around it runs on the thread's signal stack. Asked
+    /// once for each `reach` of addresses in a row: fibers whose first hooked calls come and go.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_on_signal_stack(std::uintptr_t slot) noexcept {
+        if (key_of(slot) == no_signal_stack_) return false;
+        const int saved = errno;
+        stack_t now{};
+        const bool found =
+            ::syscall(SYS_sigaltstack, nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK) != 0 &&
+            slot - reinterpret_cast<std::uintptr_t>(now.ss_sp) < now.ss_size;
+        errno = saved;
+        if (!found) no_signal_stack_ = key_of(slot);
+        return found;
+    }
+
+    FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame, bool begins_signal_stack) noexcept {
         shadow_frame*& list = list_of(key_of(frame->slot));
         frame->behind = list;
         list = frame;
         last_ = frame;
-        if (frame->around == nullptr) note_signal_stack(frame);
+        if (__builtin_expect(begins_signal_stack, 0)) on_signal_stack_ = frame;
     }
     FTRACE_NO_INSTRUMENTATION void remove(shadow_frame* frame, std::uintptr_t slot) noexcept {
         for (shadow_frame** link = &list_of(key_of(slot)); *link != nullptr;
@@ -209,17 +224,6 @@ private:
                                                    const shadow_frame* outer) noexcept {
         while (frame != nullptr && frame != outer) frame = around(*frame, frame->where());
         return frame == outer;
-    }
-
-    // Asked once for each `reach` of addresses in a row: fibers whose first hooked calls come and go.
-    FTRACE_NO_INSTRUMENTATION void note_signal_stack(shadow_frame* frame) noexcept {
-        if (key_of(frame->slot) == no_signal_stack_) return;
-        stack_t now{};
-        if (::syscall(SYS_sigaltstack, nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK) != 0 &&
-            frame->slot - reinterpret_cast<std::uintptr_t>(now.ss_sp) < now.ss_size)
-            on_signal_stack_ = frame;
-        else
-            no_signal_stack_ = key_of(frame->slot);
     }
 
     shadow_frame* last_;

@@ -40,7 +40,8 @@ public:
         shadow_frame* frame;   ///< the one it would use, or null: no room
         shadow_frame* around;
         std::uint32_t depth;
-        bool elsewhere;  ///< not on the thread's own stack
+        bool elsewhere;            ///< not on the thread's own stack
+        bool begins_signal_stack;  ///< the outermost one there
     };
 
     /// Passes the stack to a thread. That before is gone, and with it the calls on its own stack,
@@ -74,12 +75,16 @@ public:
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION arrival arrive(std::uintptr_t* slot,
                                                            Tell tell) noexcept {
         const std::uintptr_t at = address(slot);
-        arrival call{slot, *slot, nullptr, nullptr, 0, false};
+        arrival call{slot, *slot, nullptr, nullptr, 0, false, false};
         call.elsewhere = !on_own_stack(at) && !goes_on_below(at);
         if (__builtin_expect(call.elsewhere, 0)) {
             if (!others_.ready()) return no_room(call);
             collect(at);
             call.around = others_.around(at, leaving(tell));
+            if (call.around == nullptr && others_.is_on_signal_stack(at)) {
+                call.begins_signal_stack = true;
+                call.depth = own_ == nullptr ? 0 : own_->depth + 1;
+            }
         } else {
             others_.leave_signal_stack(leaving(tell));
             close_own(at, slot, tell);
@@ -110,7 +115,7 @@ public:
         // release, for the compiler: a handler that sees the slot sees the whole frame.
         __atomic_store_n(&frame.slot, address(call.slot), __ATOMIC_RELEASE);
         if (__builtin_expect(call.elsewhere, 0))
-            others_.add(&frame);
+            others_.add(&frame, call.begins_signal_stack);
         else
             own_ = &frame;
         __atomic_store_n(call.slot, frame.trampoline(), __ATOMIC_RELEASE);

@@ -5,10 +5,11 @@
 //       trampoline_passed()                        the call has ended; its caller comes next
 //       personality of the caller                  ...
 //
-// LLVM's unwinder tells frames apart by their stack pointers alone. That of a trampoline is its
-// caller's; so if the caller has the handler, the trampoline is taken for the frame with it, and
-// must not refuse. It then catches the exception, in its landing pad, and lets it go on from there,
-// where its stack pointer is another one.
+// Unwinders tell frames apart by their stack pointers, and that of a trampoline is its caller's. So if
+// the caller has the handler, the trampoline may be taken for the frame with it, and must not
+// refuse: by LLVM's unwinder always, by libgcc's if the trampoline follows another one. It then
+// catches the exception, in its landing pad, and lets it go on from there, where its stack pointer is
+// another one.
 #pragma once
 
 #include <unwind.h>
@@ -53,25 +54,28 @@ struct handler_search {
     FTRACE_NO_INSTRUMENTATION static _Unwind_Reason_Code visit(_Unwind_Context* context,
                                                                void* data) noexcept {
         auto& self = *static_cast<handler_search*>(data);
+        // libgcc's is one less where a signal frame, as a trampoline is one, comes before.
         const std::uintptr_t at = self.calls.get_cfa(context);
-        if (at != self.stack_pointer || self.state.blocks.contains(self.calls.get_ip(context)))
+        if (at - self.stack_pointer > 1 || self.state.blocks.contains(self.calls.get_ip(context)))
             return _URC_NO_REASON;
         self.function = self.calls.get_region_start(context);
         return _URC_NORMAL_STOP;
     }
 };
 
+struct last_handler {
+    const _Unwind_Exception* exception;
+    std::uintptr_t stack_pointer;
+    unsigned long function;
+};
+FTRACE_LOCAL inline constinit thread_local last_handler last_found_handler
+    __attribute__((tls_model("initial-exec"))) = {};
+
 /// The handler's function. The stack is searched once for each exception and handler.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline unsigned long handler_of(
     const graph_state& state, const unwinder_calls& calls,
     const _Unwind_Exception& exception) noexcept {
-    struct last_search {
-        const _Unwind_Exception* exception;
-        std::uintptr_t stack_pointer;
-        unsigned long function;
-    };
-    FTRACE_LOCAL static constinit thread_local last_search last
-        __attribute__((tls_model("initial-exec"))) = {};
+    last_handler& last = last_found_handler;
     const auto wanted = static_cast<std::uintptr_t>(exception.private_2);
     if (last.exception != &exception || last.stack_pointer != wanted) {
         handler_search search{state, calls, wanted};
@@ -87,8 +91,11 @@ struct trampoline_personality {
         int version, _Unwind_Action actions, _Unwind_Exception_Class,
         _Unwind_Exception* exception, _Unwind_Context* context) noexcept {
         graph_state* const state = shared_graph();
-        if (version != 1 || (actions & _UA_CLEANUP_PHASE) == 0 || state == nullptr)
+        if (version != 1 || state == nullptr) return _URC_CONTINUE_UNWIND;
+        if ((actions & _UA_SEARCH_PHASE) != 0) {
+            last_found_handler.exception = nullptr;  // another may have been thrown from this memory
             return _URC_CONTINUE_UNWIND;
+        }
         const auto caller = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
         const unwinder_calls& calls = state->unwinders.of(caller);
         const std::uintptr_t at = calls.get_ip(context);

@@ -17,10 +17,11 @@
 //     14  lea   rsp, [rsp + 8]
 //     19  notrack jmp [rsp - 8]    in the red zone: no signal handler writes there
 //     24  int3
-//     25  push  [frame i]          landing pad: where an exception goes on, rax
+//     25  push  [frame i]          landing pad: where an exception, rax, goes on
 //     31  mov   rdi, rax
-//     34  notrack call [frame 0 + 8]    _Unwind_Resume(rdi), which does not return
-//     41  int3
+//     34  push  rax                for the alignment
+//     35  notrack call [frame 0 + 8]    _Unwind_Resume(rdi), which does not return
+//     42  int3
 //
 // No register is needed, and frame i only until the push. `jmp` and not `ret`: the processor
 // predicts a `ret` from the call that brought the program here, which the function's own `ret` has
@@ -85,6 +86,7 @@ struct return_trampoline {
     std::uint8_t between = int3_opcode;
     push_indirect_insn push_for_landing;
     std::uint8_t move_exception[3] = {0x48, 0x89, 0xc7};
+    std::uint8_t align = 0x50;  // push rax
     call_indirect_insn call_resume;
     std::uint8_t behind = int3_opcode;
 };
@@ -100,6 +102,7 @@ struct trampoline_offset {
                                  before_jump = offsetof(return_trampoline, leave),
                                  landing = offsetof(return_trampoline, push_for_landing),
                                  landing_pushed = offsetof(return_trampoline, move_exception),
+                                 landing_align = offsetof(return_trampoline, align),
                                  landing_call = offsetof(return_trampoline, call_resume),
                                  behind_resume = offsetof(return_trampoline, behind);
 };

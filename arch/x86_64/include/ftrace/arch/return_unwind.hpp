@@ -2,7 +2,7 @@
 //
 // One FDE describes all blocks (DWARF 5, 6.4; "z", "P", "R" and "S" as in the psABI, 4.2.4, and
 // the LSB):
-//     CFA     rsp, and 8 more between push and lea, and behind the landing pad's push
+//     CFA     rsp, and 8 more between push and lea, and behind each push of the landing pad
 //     return  [frame i] before a push, [CFA - 8] after it; both minus 1
 // "S": else an unwinder would take two frames with one CFA for one. With it, it looks up the
 // caller's address itself and not the call before it: hence the minus 1. Trampolines start at byte 1
@@ -19,6 +19,19 @@
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
+
+/// Offsets in a trampoline where the return address is in its slot have one of these bits; those
+/// before a push have none.
+inline constexpr std::size_t pushed_bits = 0x26;
+static_assert(((trampoline_offset::before_push | trampoline_offset::landing |
+                (trampoline_offset::landing - 1)) & pushed_bits) == 0);
+static_assert((trampoline_offset::before_call & pushed_bits) != 0 &&
+              (trampoline_offset::behind_call & pushed_bits) != 0 &&
+              (trampoline_offset::before_jump & pushed_bits) != 0 &&
+              (trampoline_offset::landing_pushed & pushed_bits) != 0 &&
+              (trampoline_offset::landing_align & pushed_bits) != 0 &&
+              (trampoline_offset::landing_call & pushed_bits) != 0 &&
+              (trampoline_offset::behind_resume & pushed_bits) != 0);
 
 /// The .eh_frame section of all blocks.
 class return_unwind_section : public unwind_section {
@@ -37,30 +50,35 @@ public:
     }
 
 private:
-    // CFA = rsp + ((where >> (ip % entry_size)) & 1) * 8
+    // CFA = rsp + (bit(once) + bit(twice)) * 8, with bit(mask) = mask >> (ip % entry_size) & 1
     FTRACE_NOTRACE void describe_cfa() noexcept {
         using offset = trampoline_offset;
         constexpr std::uint64_t one = 1;
-        constexpr std::uint64_t where =
-            one << offset::before_call | one << offset::behind_call | one << offset::landing_pushed |
-            one << offset::landing_call | one << offset::behind_resume;
+        constexpr std::uint64_t twice = one << offset::landing_call | one << offset::behind_resume;
+        constexpr std::uint64_t once = one << offset::before_call | one << offset::behind_call |
+                                       one << offset::landing_pushed | one << offset::landing_align |
+                                       twice;
         byte(def_cfa_expression);
         const std::size_t size = open_expression();
-        byte(op_const8u), word(where);
-        push_offset_in_entry();
-        byte(op_shr), byte(op_lit0 + 1), byte(op_and), byte(op_lit0 + 3), byte(op_shl);
+        push_bit(once), push_bit(twice), byte(op_plus);
+        byte(op_lit0 + 3), byte(op_shl);
         byte(op_breg_sp), byte(0), byte(op_plus);
         close_expression(size);
     }
+    FTRACE_NOTRACE void push_bit(std::uint64_t mask) noexcept {
+        byte(op_const8u), word(mask);
+        push_offset_in_entry();
+        byte(op_shr), byte(op_lit0 + 1), byte(op_and);
+    }
 
-    // return address = (ip % entry_size & pushed ? [CFA - 8] : [ip - ip % entry_size + code_size]) - 1
-    // The CFA is on the expression's stack from the start. `pushed`: bits of which those offsets have
-    // one, and the ones before a push have none.
+    // return address =
+    //     (ip % entry_size & pushed_bits ? [CFA - 8] : [ip - ip % entry_size + code_size]) - 1
+    // The CFA is on the expression's stack from the start.
     FTRACE_NOTRACE void describe_return() noexcept {
         byte(val_expression), byte(return_column);
         const std::size_t size = open_expression();
         push_offset_in_entry();
-        byte(op_const1u), byte(pushed), byte(op_and), byte(op_bra);
+        byte(op_const1u), byte(pushed_bits), byte(op_and), byte(op_bra);
         const std::size_t to_slot = length();
         half(0);
         byte(op_breg_ip), byte(0), byte(op_const1s);
@@ -80,17 +98,6 @@ private:
         byte(op_breg_ip), byte(0), byte(op_const1u), byte(return_block::entry_size - 1);
         byte(op_and);
     }
-
-    static constexpr std::size_t pushed = 0x26;
-    FTRACE_NOTRACE static constexpr bool is_pushed(std::size_t offset) noexcept {
-        return (offset & pushed) != 0;
-    }
-    using at = trampoline_offset;
-    static_assert(!is_pushed(at::before_push - 1) && !is_pushed(at::before_push) &&
-                  is_pushed(at::before_call) && is_pushed(at::behind_call) &&
-                  is_pushed(at::before_jump) && !is_pushed(at::landing - 1) &&
-                  !is_pushed(at::landing) && is_pushed(at::landing_pushed) &&
-                  is_pushed(at::landing_call) && is_pushed(at::behind_resume));
 
     std::uintptr_t personality_;
 };

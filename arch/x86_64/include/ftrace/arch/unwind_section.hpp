@@ -119,7 +119,7 @@ private:
             bytes_[at + std::size_t(i)] = static_cast<std::uint8_t>(value >> (8 * i));
     }
 
-    alignas(8) std::uint8_t bytes_[192]{};
+    alignas(8) std::uint8_t bytes_[256]{};
     std::uint64_t notes_[most_unwinders][16]{};
     std::size_t length_ = 0;
     std::size_t fde_ = 0;
