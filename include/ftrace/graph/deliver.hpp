@@ -65,9 +65,19 @@ FTRACE_NO_INSTRUMENTATION inline void tell_all(const graph_state& state, shadow_
     tell_one(state, mine, frame, frame.ticket, frame.data, end, regs);
 }
 
+/// Counts an end that cannot be told.
+FTRACE_NO_INSTRUMENTATION inline void miss_all(const graph_state& state,
+                                               const shadow_frame& frame) noexcept {
+    for (const call_note* note = frame.more; note != nullptr; note = note->next)
+        if (fgraph_ops* const ops = state.table.find(note->ticket)) graph_access::miss(*ops);
+    if (fgraph_ops* const ops = state.table.find(frame.ticket)) graph_access::miss(*ops);
+}
+
 /// Registers of a call that did not return.
 struct no_registers {
-    alignas(16) std::byte bytes[sizeof(ftrace_regs)] = {};
+    alignas(16) std::byte bytes[sizeof(ftrace_regs)];
+
+    FTRACE_NO_INSTRUMENTATION no_registers() noexcept { __builtin_memset(bytes, 0, sizeof bytes); }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION ftrace_regs& regs() noexcept {
         return *reinterpret_cast<ftrace_regs*>(bytes);
     }
@@ -106,7 +116,7 @@ FTRACE_NO_INSTRUMENTATION inline void end_call(graph_state& state, shadow_frame*
     const std::uint64_t section = section_of(*thread);
     if (__builtin_expect(is_inside(section), 0)) {
         // Between any two instructions of who works on the lists.
-        if (shadow_stack::end_elsewhere(frame)) ++thread->missed;
+        if (shadow_stack::end_elsewhere(frame)) miss_all(state, *frame);
         return;
     }
     enter_section(*thread, section);

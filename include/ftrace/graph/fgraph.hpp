@@ -148,6 +148,25 @@ struct graph_statistics {
     return sum;
 }
 
+/// In an entry callback: what the ops keeps of the nearest call around this one, on the same stack,
+/// whose end it wants (fgraph_options::call_data). Null: there is none. Takes as long as there are
+/// other hooked calls in between. (Kernel: fgraph_retrieve_parent_data.)
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* ftrace_graph_parent_data(
+    const ftrace_graph_ent& call, fgraph_ops& ops) noexcept {
+    const std::uint32_t ticket = detail::graph_access::ticket(ops);
+    const detail::thread_state* const thread = detail::this_thread();
+    const detail::shadow_stack* const stack =
+        thread == nullptr ? nullptr : detail::graph_state::existing(*thread);
+    if (stack == nullptr) return nullptr;
+    for (const detail::shadow_frame* each = call.around; each != nullptr;
+         each = stack->around(*each)) {
+        if (each->ticket == ticket) return each->data;
+        for (const detail::call_note* note = each->more; note != nullptr; note = note->next)
+            if (note->ticket == ticket) return note->data;
+    }
+    return nullptr;
+}
+
 /// The return address that an exit hook replaced, or `address` itself if it is none of ours. For
 /// those who read return addresses off the stack while calls are hooked; safe in callbacks.
 /// (Kernel: ftrace_graph_ret_addr.)

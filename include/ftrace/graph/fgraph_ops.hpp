@@ -11,6 +11,10 @@
 
 namespace ftrace::inline v0 {
 
+namespace detail {
+struct shadow_frame;
+}
+
 /// A call that begins (include/linux/ftrace.h, struct ftrace_graph_ent).
 struct ftrace_graph_ent {
     unsigned long func;       ///< the site, as `ip` of an ordinary callback
@@ -21,6 +25,7 @@ struct ftrace_graph_ent {
     int depth;
     void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
     void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call
+    const detail::shadow_frame* around;  ///< the library's: for ftrace_graph_parent_data()
 };
 
 /// A call that ends (struct ftrace_graph_ret).

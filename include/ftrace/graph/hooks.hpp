@@ -17,12 +17,12 @@ FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_stat
                                                  fgraph_ops& ops, unsigned long func,
                                                  std::uintptr_t* slot, ftrace_regs& regs) noexcept {
     const fgraph_options& options = graph_access::options(ops);
-    shadow_stack* const stack = graph_state::existing(thread);
-    std::uint32_t depth = 0;
-    if (arch::is_hooked(regs))
-        depth = frame_of(*slot)->depth;
-    else if (stack != nullptr)
-        depth = stack->depth_at(reinterpret_cast<std::uintptr_t>(slot));
+    const shadow_stack* const stack = graph_state::existing(thread);
+    const shadow_frame* around = nullptr;
+    if (stack != nullptr)
+        around = arch::is_hooked(regs) ? stack->around(*frame_of(*slot))
+                                       : stack->around(reinterpret_cast<std::uintptr_t>(slot));
+    const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1;
     if (options.max_depth != 0 && static_cast<int>(depth) >= options.max_depth)
         return graph_access::miss(ops);
     shadow_stack* const keeper =
@@ -33,7 +33,8 @@ FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_stat
         keeper == nullptr ? nullptr : thread_data_of(*keeper, ops, graph_access::ticket(ops));
     const auto entry = graph_access::entry(ops);
     if (entry != nullptr)
-        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept}, ops, regs);
+        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept, around}, ops,
+              regs);
 }
 
 /// Hooks one call, whose return address lies at `slot`, if its entry callback wants that.
@@ -70,9 +71,9 @@ FTRACE_NO_INSTRUMENTATION inline void hook_call(fgraph_ops& ops, unsigned long f
         graph_access::miss(ops);
     } else {
         const std::uint32_t ticket = graph_access::ticket(ops);
-        const ftrace_graph_ent event{func, state->true_return(call.ret),
-                                     static_cast<int>(call.depth), data,
-                                     thread_data_of(*stack, ops, ticket)};
+        const ftrace_graph_ent event{
+            func, state->true_return(call.ret),        static_cast<int>(call.depth),
+            data, thread_data_of(*stack, ops, ticket), call.around};
         const auto entry = graph_access::entry(ops);
         wanted = entry == nullptr || entry(event, ops, regs);
         if (wanted && again)
