@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
+#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
@@ -34,6 +35,7 @@ struct call_end {
     unsigned long retval = 0;
     const std::type_info* exception = nullptr;
     unsigned long handler = 0;
+    arch::x87_results* x87 = nullptr;  ///< of a return
 };
 
 FTRACE_NO_INSTRUMENTATION inline void* thread_data_of(shadow_stack& stack, const fgraph_ops& ops,
@@ -49,6 +51,7 @@ FTRACE_NO_INSTRUMENTATION inline void tell_one(const graph_state& state, shadow_
                                                ftrace_regs& regs) noexcept {
     fgraph_ops* const ops = state.table.find(ticket);
     if (__builtin_expect(ops == nullptr, 0)) return;
+    if (end.x87 != nullptr && !graph_access::options(*ops).no_x87) end.x87->take_off();
     const ftrace_graph_ret event{frame.func,      end.retval, static_cast<int>(frame.depth),
                                  mine.overruns(), end.how,    end.exception,
                                  end.handler,     data,       thread_data_of(mine, *ops, ticket)};

@@ -49,6 +49,9 @@ struct fgraph_options {
     std::size_t call_data = 0;    ///< bytes of each call, at a multiple of 16; at most 65,536
     std::size_t thread_data = 0;  ///< bytes of each thread, until the thread or the ops is gone
     int max_depth = 0;  ///< calls that have so many hooked ones around them are left out; 0: none
+    /// The return callback promises to use no long double and no MMX, of results neither: then those
+    /// on the x87 stack need not be moved out of its way, which costs as much as half the hook.
+    bool no_x87 = false;
 };
 
 namespace detail {

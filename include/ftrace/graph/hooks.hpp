@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
-#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/graph/deliver.hpp>
@@ -97,9 +96,9 @@ struct graph_return {
         std::uintptr_t trampoline, ftrace_regs& regs) noexcept {
         // Callbacks came before, so that the state is there.
         if (graph_state* const state = shared_graph()) {
-            const arch::x87_results kept(regs, state->tells_state_in_use);
+            arch::x87_results x87(regs);
             end_call(*state, frame_of(trampoline),
-                     {graph_end::returned, arch::integer_result(regs)}, regs);
+                     {graph_end::returned, arch::integer_result(regs), nullptr, 0, &x87}, regs);
         }
         return arch::used_return_width(regs);
     }
