@@ -69,7 +69,7 @@ public:
         return {};
     }
 
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t address) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool contains(std::uintptr_t address) const noexcept {
         return address - base_ < capacity_ * block::size;
     }
 

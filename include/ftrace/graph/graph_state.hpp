@@ -36,14 +36,14 @@ struct graph_state {
     shadow_stack* first = nullptr;
 
     /// The return address that hooks replaced, or `address` itself.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t true_return(
+    [[nodiscard]] FTRACE_STUB_INLINE std::uintptr_t true_return(
         std::uintptr_t address) const noexcept {
         while (__builtin_expect(blocks.contains(address), 0)) address = frame_of(address)->ret;
         return address;
     }
 
     /// The calling thread's shadow stack, if it has one.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_stack* existing(
+    [[nodiscard]] FTRACE_STUB_INLINE static shadow_stack* existing(
         const thread_state& thread) noexcept {
         auto* const stack = static_cast<shadow_stack*>(thread.graph);
         return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
@@ -104,16 +104,21 @@ private:
 /// This object's shortcut to the process's state.
 FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
 
-/// The state, if any fgraph_ops was ever registered in this process.
-[[nodiscard]] FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION inline graph_state* shared_graph() noexcept {
-    graph_state* state = __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
-    if (__builtin_expect(state != nullptr, 1)) return state;
+[[nodiscard]] FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
+    __attribute__((noinline)) inline graph_state*
+    find_graph() noexcept {
     process_state* const process = shared_state();
     if (process == nullptr) return nullptr;
     // acquire: pairs with the release in make_graph().
-    state = __atomic_load_n(&process->graph, __ATOMIC_ACQUIRE);
+    graph_state* const state = __atomic_load_n(&process->graph, __ATOMIC_ACQUIRE);
     __atomic_store_n(&graph_shortcut, state, __ATOMIC_RELEASE);
     return state;
+}
+
+/// The state, if any fgraph_ops was ever registered in this process.
+[[nodiscard]] FTRACE_STUB_INLINE graph_state* shared_graph() noexcept {
+    graph_state* const state = __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
+    return __builtin_expect(state != nullptr, 1) ? state : find_graph();
 }
 
 /// What the kernel is asked by; tests put another one here.

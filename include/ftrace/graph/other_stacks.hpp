@@ -55,6 +55,11 @@ public:
         return outer->where() - slot <= reach ? outer : nullptr;
     }
 
+    /// Whether a call on the thread's signal stack has not ended.
+    [[nodiscard]] FTRACE_STUB_INLINE bool signal_stack_is_in_use() const noexcept {
+        return on_signal_stack_ != nullptr;
+    }
+
     /// false: no memory.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool ready() noexcept {
         if (lists_ == nullptr)
