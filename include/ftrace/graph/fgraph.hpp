@@ -9,6 +9,7 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_state.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
@@ -26,6 +27,23 @@ FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint3
     graph_state* const state = shared_graph();
     if (ticket != 0 && state != nullptr && state->table.remove(ticket))
         synchronize_callbacks(registry.shared());
+}
+
+/// The graph's state, made if there is none yet. It asks the dynamic linker, so it has to be called
+/// before the process is locked (see locked_registry). nullptr inside callbacks, where nothing can be
+/// registered, and where there is no state of the process.
+FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
+    process_state* const shared = process();
+    if (shared == nullptr || shared_graph() != nullptr) return shared_graph();
+    const thread_state* const thread = this_thread();
+    if (thread == nullptr || (in_section(*thread) && !thread->own_work)) return nullptr;
+    std::uintptr_t stub = 0;
+    {
+        const internal_section untraced;
+        stub = arch::return_stub_for<graph_return>(arch::widest_vector_register());
+    }
+    pin_object(reinterpret_cast<const void*>(stub));
+    return graph(*shared, stub);
 }
 
 }  // namespace detail
@@ -78,18 +96,14 @@ private:
 /// return addresses must not be replaced (hardware shadow stacks) or no code be made. (Kernel:
 /// register_ftrace_graph.)
 FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_ops& gops) {
-    const std::uintptr_t stub =
-        arch::return_stub_for<detail::graph_return>(arch::widest_vector_register());
-    // Before the lock: it asks the dynamic linker (see locked_registry).
-    if (detail::process() != nullptr && detail::shared_graph() == nullptr)
-        detail::pin_object(reinterpret_cast<const void*>(stub));
+    result<detail::graph_state*> state = detail::prepare_graph();
     const auto work = [&](detail::locked_registry& registry)
                           FTRACE_NOTRACE -> result<graph_registration> {
         if (gops.ops.registered())
             return error{errc::already_registered,
                          "this fgraph_ops is registered already: unregister it first"};
-        auto state = detail::graph(registry.shared(), stub);
         if (!state) return std::move(state).error();
+        if (*state == nullptr) return error{errc::out_of_memory, "no memory for the graph's state"};
         const std::uint32_t ticket = state.value()->table.add(gops);
         if (ticket == 0)
             return error{errc::busy,

@@ -53,7 +53,8 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
 }
 
 /// The state, made at first use; `stub` is what trampolines will call, in an object that stays
-/// loaded. Under the process's lock.
+/// loaded. Not under the process's lock: asks the dynamic linker. Of two threads that make it at the
+/// same time one gets the other's.
 FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::uintptr_t stub) {
     if (graph_state* const state = shared_graph()) return state;
     if (arch::has_hardware_shadow_stack())
@@ -67,7 +68,10 @@ FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::ui
         delete state;
         return std::move(made).error();
     }
-    __atomic_store_n(&graph_home(process), static_cast<void*>(state), __ATOMIC_RELEASE);
+    // release: pairs with shared_graph(). The loser's state stays: its address space does, too.
+    void* none = nullptr;
+    __atomic_compare_exchange_n(&graph_home(process), &none, static_cast<void*>(state), false,
+                                __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     return shared_graph();
 }
 

@@ -22,13 +22,6 @@ static __typeof__(::__register_frame_info) weak_register_frame
 static __typeof__(::__unw_add_dynamic_fde) weak_add_dynamic_fde
     __attribute__((weakref("__unw_add_dynamic_fde")));
 
-/// A function of the dynamic linker, if the process has one. Looked up and not named, since naming
-/// dlopen makes the linker warn about every static program.
-template <class Function>
-FTRACE_NOTRACE Function* linker_function(const char* name) {
-    return reinterpret_cast<Function*>(exported_function(name));
-}
-
 /// The registration functions of the unwinders in this process, each once.
 struct unwinder_functions {
     using add_section = void (*)(const void*, void*);
@@ -63,14 +56,13 @@ FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
     if (weak_add_dynamic_fde != nullptr) found.add_llvm(weak_add_dynamic_fde);
     if (weak_register_frame != nullptr && !registers_with_llvm(weak_register_frame))
         found.add_libgcc(weak_register_frame);
-    auto* const open = linker_function<decltype(::dlopen)>("dlopen");
-    auto* const find = linker_function<decltype(::dlsym)>("dlsym");
-    if (open == nullptr || find == nullptr) return found;
+    const linker_functions& linker = dynamic_linker();
+    if (linker.open == nullptr || linker.find == nullptr) return found;
     const auto add_library = [&](const char* name, int mode) FTRACE_NOTRACE {
-        void* const library = open(name, mode);
+        void* const library = linker.open(name, mode);
         if (library == nullptr) return;
-        void* const llvm = find(library, "__unw_add_dynamic_fde");
-        void* const libgcc = find(library, "__register_frame_info");
+        void* const llvm = linker.find(library, "__unw_add_dynamic_fde");
+        void* const libgcc = linker.find(library, "__register_frame_info");
         if (llvm != nullptr)
             found.add_llvm(reinterpret_cast<unwinder_functions::add_fde>(llvm));
         else if (libgcc != nullptr)
@@ -78,8 +70,7 @@ FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
     };
     add_library("libgcc_s.so.1", RTLD_NOW);
     add_library("libunwind.so.1", RTLD_NOW | RTLD_NOLOAD);
-    if (auto* const last_error = linker_function<decltype(::dlerror)>("dlerror"))
-        last_error();  // the program's next dlerror() is its own
+    linker.forget_error();
     return found;
 }
 
