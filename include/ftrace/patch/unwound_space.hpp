@@ -11,11 +11,8 @@
 //
 // The loader tells where that came to lie, and the rules are copied in.
 //
-// Unwinders can be told of code by a call, too (unwinders.hpp). But from the first such call on, libgcc
-// takes a mutex for every exception and every backtrace of the process (gcc 12), so that a child
-// that is forked while another thread throws waits for that thread at its own first exception, and
-// a signal handler that calls backtrace() for the thread it interrupted. What is loaded is found
-// without a lock (glibc 2.35, _dl_find_object), or under the linker's, as all else.
+// It is found without a lock (glibc 2.35, _dl_find_object), or under the dynamic linker's, as all
+// else. Unwinders that are told of code take a lock of their own: see unwinders.hpp.
 #pragma once
 
 #include <dlfcn.h>
@@ -221,7 +218,7 @@ private:
 /// given back, and lets what `section.describe(begin, size)` says be found for them. The parts in
 /// use are mapped over it. `section` has to stay, too. Not under the process's lock: asks the dynamic linker. Where that cannot
 /// load it (static programs; no /proc, no memfd_create) the unwinders are told, with the
-/// consequences above. Errors: out_of_memory.
+/// consequences of unwinders.hpp. Errors: out_of_memory.
 FTRACE_NOTRACE inline result<unwound_space> make_unwound_space(arch::return_unwind_section& section,
                                                                std::size_t largest,
                                                                std::size_t smallest) {
@@ -239,7 +236,7 @@ FTRACE_NOTRACE inline result<unwound_space> make_unwound_space(arch::return_unwi
         if (memory == MAP_FAILED) continue;
         space = {reinterpret_cast<std::uintptr_t>(memory), size};
         section.describe(space.begin, size);
-        register_unwind_section(section);
+        register_unwind_section(section, find_unwinders(told::all));
     }
     errno = saved;
     if (space.size != 0) return space;
