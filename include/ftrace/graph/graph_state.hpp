@@ -22,8 +22,7 @@ namespace ftrace::inline v0::detail {
 
 /// Never freed.
 struct graph_state {
-    FTRACE_NOTRACE explicit graph_state(std::uintptr_t personality) noexcept
-        : blocks(personality) {}
+    FTRACE_NOTRACE graph_state() noexcept {}
     graph_state(const graph_state&) = delete;
     graph_state& operator=(const graph_state&) = delete;
     FTRACE_NOTRACE ~graph_state() = default;
@@ -131,7 +130,8 @@ struct graph_entry_points {
     std::uintptr_t return_stub, personality;
 };
 
-/// The state, made at first use. Not under the process's lock: it asks the dynamic linker.
+/// The state, made at first use. Not under the process's lock: it asks the dynamic linker. Of two
+/// threads that make it at the same time one gets the other's.
 FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
                                                       graph_entry_points code) {
     if (graph_state* const state = shared_graph()) return state;
@@ -141,18 +141,20 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
                      "return addresses to be replaced: start it without "
                      "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), trace entries only, or use typed "
                      "probes (ftrace::probe<&f>), which leave return addresses alone"};
-    auto* const state = new (std::nothrow) graph_state(code.personality);
+    auto* const state = new (std::nothrow) graph_state;
     if (state == nullptr || !state->table.usable()) {
         delete state;
         return error{errc::out_of_memory, "no memory for the graph's state"};
     }
     state->unwinders.find();
-    if (auto made = state->blocks.make(code.return_stub, state->unwinders.resume()); !made) {
+    if (auto made =
+            state->blocks.make(code.return_stub, state->unwinders.resume(), code.personality);
+        !made) {
         delete state;
         return std::move(made).error();
     }
     graph_state* other = nullptr;
-    // Two threads may do it at the same time: the address space of the one is lost then.
+    // release: pairs with find_graph(). The loser's state stays: its address space does, too.
     __atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
                                 __ATOMIC_ACQUIRE);
     return shared_graph();

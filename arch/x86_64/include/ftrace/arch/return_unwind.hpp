@@ -38,14 +38,14 @@ static_assert((trampoline_offset::before_call & pushed_bits) != 0 &&
 class return_unwind_section : public unwind_section {
 public:
     /// `personality`: the address of the routine, in code that stays; `signal_return`: of what
-    /// handlers return to.
-    FTRACE_NOTRACE return_unwind_section(std::uintptr_t personality,
-                                         std::uintptr_t signal_return) noexcept
+    /// handlers return to. 0: none, not known.
+    FTRACE_NOTRACE explicit return_unwind_section(std::uintptr_t personality = 0,
+                                                  std::uintptr_t signal_return = 0) noexcept
         : personality_(personality), signal_return_(signal_return) {}
 
     /// Describes [begin, begin + size).
     FTRACE_NOTRACE void describe(std::uintptr_t begin, std::uintptr_t size) noexcept {
-        const std::size_t cie = open_cie("zPRS", personality_);
+        const std::size_t cie = open_cie(personality_ == 0 ? "zRS" : "zPRS", personality_);
         describe_cfa();
         describe_return();
         close_cie(cie);

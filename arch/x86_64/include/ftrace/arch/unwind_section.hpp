@@ -16,6 +16,8 @@ public:
     unwind_section& operator=(const unwind_section&) = delete;
 
     [[nodiscard]] FTRACE_NOTRACE const void* begin() const noexcept { return bytes_; }
+    /// With the zero at its end.
+    [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return length_; }
     [[nodiscard]] FTRACE_NOTRACE const void* fde() const noexcept { return bytes_ + fde_; }
 
     /// Room for what an unwinder notes of the section: libgcc's `struct object`, of at most eight
