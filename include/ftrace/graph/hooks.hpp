@@ -59,12 +59,13 @@ FTRACE_NO_INSTRUMENTATION inline void deliver_return(const graph_state& state,
                                                      ftrace_regs& regs) noexcept {
     thread_state* const thread = this_thread();
     if (thread == nullptr) return;
-    const std::uint64_t section = section_of(*thread);
+    const auto here = reinterpret_cast<std::uintptr_t>(&regs);
+    const std::uint64_t section = section_at(*thread, here);
     if (is_inside(section)) {
         ++thread->missed;
         return;
     }
-    enter_section(*thread, section);
+    enter_section(*thread, section, here);
     if (fgraph_ops* const ops = state.table.find(frame.owner)) {
         const ftrace_graph_ret event{frame.func, arch::integer_result(regs), frame.depth, overruns};
         graph_access::ret (*ops)(event, *ops, regs);

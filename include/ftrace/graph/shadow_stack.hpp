@@ -19,7 +19,7 @@
 #include <ftrace/arch/return_stub.hpp>
 #include <ftrace/arch/return_unwind.hpp>
 #include <ftrace/core/config.hpp>
-#include <ftrace/graph/stack_range.hpp>
+#include <ftrace/core/stack_range.hpp>
 
 namespace ftrace::inline v0::detail {
 
