@@ -50,7 +50,7 @@ __attribute__((noinline)) inline void hook(fgraph_ops& ops, unsigned long func, 
     auto& regs = *reinterpret_cast<ftrace_regs*>(bytes);
     detail::thread_state& thread = *detail::this_thread();
     const std::uint64_t section = detail::section_of(thread);
-    detail::enter_section(thread, section);
+    detail::enter_section(thread, section, detail::this_frame());
     detail::hook_call(ops, func, static_cast<std::uintptr_t*>(slot), regs);
     if (second != nullptr)
         detail::hook_call(*second, func, static_cast<std::uintptr_t*>(slot), regs);

@@ -36,7 +36,7 @@ FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint3
 FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
     process_state* const shared = process();
     if (shared == nullptr || shared_graph() != nullptr) return shared_graph();
-    const thread_state* const thread = this_thread();
+    thread_state* const thread = this_thread();
     if (thread == nullptr || (in_section(*thread) && !thread->own_work)) return nullptr;
     graph_entry_points code{};
     {

@@ -12,7 +12,6 @@
 #include <ftrace/core/result.hpp>
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/graph_table.hpp>
-#include <ftrace/graph/own_stacks.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
 #include <ftrace/graph/unwinder_calls.hpp>
 #include <new>
@@ -29,7 +28,6 @@ struct graph_state {
 
     graph_table table;
     block_pool blocks;
-    own_stacks stacks;
     unwinder_table unwinders;
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack
     shadow_stack* first = nullptr;
@@ -47,14 +45,12 @@ struct graph_state {
         auto* const stack = static_cast<shadow_stack*>(thread.graph);
         return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
     }
-    /// The same, made now if need be; `slot`: an address on the stack it runs on. nullptr: no
-    /// memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
+    /// The same, made now if need be. nullptr: no memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
     template <class Tell>
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* stack_of(thread_state& thread,
-                                                                   std::uintptr_t slot,
                                                                    Tell tell) noexcept {
         shadow_stack* const stack = existing(thread);
-        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, slot, tell);
+        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, tell);
     }
 
     /// Calls `use(shadow_stack&)` for every stack there is.
@@ -69,7 +65,6 @@ private:
     // A slot of the thread pool keeps its shadow stack: who gets the slot gets the stack.
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) shadow_stack* open(thread_state& thread,
-                                                                           std::uintptr_t slot,
                                                                            Tell tell) noexcept {
         const int saved = errno;
         const auto process = static_cast<pid_t>(::syscall(SYS_getpid));
@@ -81,7 +76,7 @@ private:
         // In a child of fork() the calls of its parent's threads do not end at all.
         const bool ends = stack->process == process;
         stack->process = process;
-        stack->hand_over(blocks, &thread, thread.generation, stacks.of_this_thread(slot),
+        stack->hand_over(blocks, &thread, thread.generation, thread.stack,
                          [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
                              if (ends) tell(*stack, frame, how);
                          });

@@ -17,12 +17,12 @@
 #include <cstdint>
 #include <ftrace/arch/return_trampoline.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/stack_range.hpp>
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/call_data.hpp>
 #include <ftrace/graph/graph_end.hpp>
 #include <ftrace/graph/other_stacks.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
-#include <ftrace/graph/stack_range.hpp>
 
 namespace ftrace::inline v0::detail {
 
