@@ -49,9 +49,16 @@ FTRACE_NO_INSTRUMENTATION inline void tell_one(const graph_state& state, shadow_
                                                ftrace_regs& regs) noexcept {
     fgraph_ops* const ops = state.table.find(ticket);
     if (__builtin_expect(ops == nullptr, 0)) return;
-    const ftrace_graph_ret event{frame.func,      end.retval, static_cast<int>(frame.depth),
-                                 mine.overruns(), end.how,    end.exception,
-                                 end.handler,     data,       thread_data_of(mine, *ops, ticket)};
+    const ftrace_graph_ret event{frame.func,
+                                 state.true_return(frame.ret),
+                                 end.retval,
+                                 static_cast<int>(frame.depth),
+                                 mine.overruns(),
+                                 end.how,
+                                 end.exception,
+                                 end.handler,
+                                 data,
+                                 thread_data_of(mine, *ops, ticket)};
     graph_access::ret (*ops)(event, *ops, regs);
 }
 
