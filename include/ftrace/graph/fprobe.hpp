@@ -30,7 +30,7 @@ struct fprobe_exit {
     unsigned long ret_ip;             ///< where the function returns to, whatever is hooked
     graph_end end;                    ///< the registers mean something if it is `returned`
     const std::type_info* exception;  ///< of graph_end::exception, where it is one of C++
-    unsigned long handler;            ///< of graph_end::exception: the function that catches it, or 0
+    unsigned long handler;  ///< of graph_end::exception: the function that catches it, or 0
 };
 
 /// A handler at the entry of functions, and one when their calls end (include/linux/fprobe.h).
@@ -159,8 +159,9 @@ using fprobe_registration = graph_registration;
 /// already_registered; no_match, with the nearest names: a pattern of either that matches nothing
 /// (kernel: of `notfilter` that is none), or nothing left; and those of register_ftrace_graph().
 /// With an error nothing is registered. (Kernel: register_fprobe.)
-FTRACE_NOTRACE inline result<fprobe_registration> register_fprobe(
-    fprobe& probe, std::string_view filter, std::string_view notfilter = {}) {
+FTRACE_NOTRACE inline result<fprobe_registration> register_fprobe(fprobe& probe,
+                                                                  std::string_view filter,
+                                                                  std::string_view notfilter = {}) {
     return detail::fprobe_access::enlist(
         probe, [=](ftrace_ops& ops) FTRACE_NOTRACE -> result<std::size_t> {
             auto chosen = ops.set_filter(filter, true);
@@ -188,9 +189,8 @@ FTRACE_NOTRACE inline result<fprobe_registration> register_fprobe_ips(
 /// there is none. (Kernel: register_fprobe_syms.)
 FTRACE_NOTRACE inline result<fprobe_registration> register_fprobe_syms(
     fprobe& probe, std::span<const std::string_view> names) {
-    return detail::fprobe_access::enlist(probe, [=](ftrace_ops& ops) FTRACE_NOTRACE {
-        return ops.set_filter_names(names, true);
-    });
+    return detail::fprobe_access::enlist(
+        probe, [=](ftrace_ops& ops) FTRACE_NOTRACE { return ops.set_filter_names(names, true); });
 }
 FTRACE_NOTRACE inline result<fprobe_registration> register_fprobe_syms(
     fprobe& probe, std::initializer_list<std::string_view> names) {
