@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ftrace/arch/entry_stub.hpp>
+#include <ftrace/arch/x87_results.hpp>
 
 #include "tests/abi/torture.hpp"
 
@@ -99,7 +100,9 @@ FTRACE_LOCAL inline exit_frame exit_registers;
 
 FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
     ++state.callbacks;
-    state.now->on_exit(reinterpret_cast<ftrace::ftrace_regs&>(exit_registers.saved));
+    auto& regs = reinterpret_cast<ftrace::ftrace_regs&>(exit_registers.saved);
+    const ftrace::arch::x87_results kept(regs, ftrace::arch::tells_state_in_use());
+    state.now->on_exit(regs);
 }
 
 /// Calls the target in place of its caller, so that stack arguments are where it looks for them;

@@ -96,7 +96,7 @@ struct graph_return {
         std::uintptr_t trampoline, ftrace_regs& regs) noexcept {
         // Callbacks came before, so that the state is there.
         if (graph_state* const state = shared_graph()) {
-            const arch::x87_results kept(state->tells_state_in_use);
+            const arch::x87_results kept(regs, state->tells_state_in_use);
             end_call(*state, frame_of(trampoline),
                      {graph_end::returned, arch::integer_result(regs)}, regs);
         }

@@ -5,9 +5,31 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ftrace/arch/registers.hpp>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
+
+/// st(0) and st(1) as an exit callback finds them in its registers: in the place of r15 to bp, which
+/// a return stub does not save.
+struct x87_saved {
+    static constexpr unsigned most = 2;
+    struct extended {
+        std::byte bytes[16];  // ten of them are used
+    };
+    extended values[most];
+    std::uint64_t count;  ///< of those that were not empty
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static x87_saved& of(ftrace_regs& regs) noexcept {
+        return *reinterpret_cast<x87_saved*>(&arch_access::saved(regs).gpr);
+    }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static const x87_saved& of(
+        const ftrace_regs& regs) noexcept {
+        return *reinterpret_cast<const x87_saved*>(&arch_access::saved(regs).gpr);
+    }
+} __attribute__((may_alias));
+static_assert(offsetof(x87_saved, count) == offsetof(pt_regs, bp) &&
+              sizeof(x87_saved) <= offsetof(pt_regs, r11));
 
 /// Whether XGETBV tells which parts of the processor's state are in use: CPUID.(EAX=0DH,ECX=1):EAX[2]
 /// (SDM volume 1, 13.2). CPUID leaves a virtual machine: ask once.
@@ -18,23 +40,23 @@ namespace ftrace::inline v0::arch {
     return ::__get_cpuid_count(0xd, 1, &a, &b, &c, &d) != 0 && (a & with_in_use) != 0;
 }
 
-/// st0 and st1 of a function that returns long double or a complex one (psABI 3.2.3). The
-/// constructor takes them off the stack, the destructor puts them back.
+/// st(0) and st(1) of a function that returns long double or a complex one (psABI 3.2.3). The
+/// constructor takes them off the stack and into `regs`, the destructor puts them back.
 class x87_results {
 public:
     /// `tells`: tells_state_in_use().
-    FTRACE_NO_INSTRUMENTATION explicit x87_results(bool tells) noexcept {
+    FTRACE_NO_INSTRUMENTATION x87_results(ftrace_regs& regs, bool tells) noexcept
+        : saved_(x87_saved::of(regs)) {
+        saved_.count = 0;
         if (__builtin_expect(!tells || in_use(), 0)) take();
     }
     FTRACE_NO_INSTRUMENTATION ~x87_results() {
-        while (__builtin_expect(count_ != 0, 0)) put_back(bytes_[--count_]);
+        while (__builtin_expect(saved_.count != 0, 0)) put_back(saved_.values[--saved_.count]);
     }
     x87_results(const x87_results&) = delete;
     x87_results& operator=(const x87_results&) = delete;
 
 private:
-    static constexpr unsigned most = 2;
-
     // XINUSE[0]: the x87 state is not the initial one (SDM volume 1, 13.6).
     FTRACE_NO_INSTRUMENTATION static bool in_use() noexcept {
         std::uint32_t low, high;
@@ -42,25 +64,21 @@ private:
         return (low & 1) != 0;
     }
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void take() noexcept {
-        while (count_ < most && !top_is_empty())
-            __asm__ volatile("fstpt %0" : "=m"(bytes_[count_++])::"memory");
+        while (saved_.count < x87_saved::most && !top_is_empty())
+            __asm__ volatile("fstpt %0" : "=m"(saved_.values[saved_.count++])::"memory");
     }
     // C3, C2, C0 = 1, 0, 1 (SDM volume 2, FXAM).
     FTRACE_NO_INSTRUMENTATION static bool top_is_empty() noexcept {
-        constexpr std::uint16_t c0 = 0x0100, c2 = 0x0400, c3 = 0x4000;
+        constexpr unsigned c0 = 0x0100, c2 = 0x0400, c3 = 0x4000;
         std::uint16_t status;
         __asm__ volatile("fxam\n fnstsw %0" : "=a"(status));
         return (status & (c3 | c2 | c0)) == (c3 | c0);
     }
-    struct extended {
-        alignas(16) std::byte bytes[16];
-    };
-    FTRACE_NO_INSTRUMENTATION static void put_back(const extended& value) noexcept {
+    FTRACE_NO_INSTRUMENTATION static void put_back(const x87_saved::extended& value) noexcept {
         __asm__ volatile("fldt %0" ::"m"(value));
     }
 
-    unsigned count_ = 0;
-    extended bytes_[most];
+    x87_saved& saved_;
 };
 
 }  // namespace ftrace::inline v0::arch
