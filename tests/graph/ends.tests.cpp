@@ -400,7 +400,7 @@ void handle_signal(void* stack, std::size_t size) {
     alternate.ss_size = size;
     alternate.ss_flags = stack == nullptr ? SS_DISABLE : 0;
     REQUIRE(sigaltstack(&alternate, nullptr) == 0);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int signal) { hooked::handler(signal); };
     action.sa_flags = SA_ONSTACK;
     REQUIRE(sigaction(SIGUSR1, &action, nullptr) == 0);
@@ -481,9 +481,10 @@ TEST_CASE("ends: a kept exception is thrown on another thread", "[graph]") {
           "+catches_kept.0 +throws_kept.1 -throws_kept.1!first@catches_kept -catches_kept.0=1");
 }
 
-TEST_CASE("ends: exceptions in the same memory, caught at the same place of the stack, by different "
-          "functions",
-          "[graph]") {
+TEST_CASE(
+    "ends: exceptions in the same memory, caught at the same place of the stack, by different "
+    "functions",
+    "[graph]") {
     plain::name_types();
     event_log::watch on("hooked::thrower");
     int (*catchers[])(int) = {hooked::catches_first, hooked::catches_second, hooked::catches_first};
@@ -527,8 +528,7 @@ TEST_CASE("ends: longjmp again and again to one place", "[graph]") {
           "-jump_2.1~ +jump_2.1 +jump_3.2 -jump_3.2~ -jump_2.1~ -jumps_often.0=3");
 }
 
-TEST_CASE("ends: siglongjmp out of a handler, on the same stack and on one of its own",
-          "[graph]") {
+TEST_CASE("ends: siglongjmp out of a handler, on the same stack and on one of its own", "[graph]") {
     std::vector<std::byte> stack(256 * 1024);
     event_log::watch on;
     for (int own = 0; own < 2; ++own) {
@@ -548,7 +548,8 @@ TEST_CASE("ends: pthread_exit and pthread_cancel unwind", "[graph]") {
     event_log::watch on;
     run_thread(opaque_exit);
     run_thread(opaque_cancel);
-    const std::string once = "+quits_0.0 +quits_1.1 +quits_2.2 ~2 -quits_2.2x ~1 -quits_1.1x ~0 -quits_0.0x";
+    const std::string once =
+        "+quits_0.0 +quits_1.1 +quits_2.2 ~2 -quits_2.2x ~1 -quits_1.1x ~0 -quits_0.0x";
     CHECK(on.end() == once + " " + once);
 }
 
@@ -577,8 +578,7 @@ TEST_CASE("ends: twenty calls in a tail have sixteen places", "[graph]") {
     for (int depth = 1; depth <= 16; ++depth) expected += " +step." + std::to_string(depth);
     for (int again = 0; again < 3; ++again) expected += " -step.16t +step.16";
     expected += " -step.16t +leaf.16 -leaf.16=6";
-    for (int depth = 15; depth >= 1; --depth)
-        expected += " -step." + std::to_string(depth) + "=6";
+    for (int depth = 15; depth >= 1; --depth) expected += " -step." + std::to_string(depth) + "=6";
     CHECK(on.end() == expected + " -step_caller.0=6");
 }
 

@@ -40,8 +40,8 @@ FTRACE_NOTRACE inline void put(std::string_view word) noexcept {
 }
 FTRACE_NOTRACE inline void put(long number) noexcept {
     if (number < 0) put("-");
-    unsigned long rest = number < 0 ? 0UL - static_cast<unsigned long>(number)
-                                    : static_cast<unsigned long>(number);
+    unsigned long rest =
+        number < 0 ? 0UL - static_cast<unsigned long>(number) : static_cast<unsigned long>(number);
     char digits[20];
     std::size_t begin = sizeof digits;
     do digits[--begin] = static_cast<char>('0' + rest % 10);
