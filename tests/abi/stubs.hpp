@@ -101,7 +101,8 @@ FTRACE_LOCAL inline exit_frame exit_registers;
 FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
     ++state.callbacks;
     auto& regs = reinterpret_cast<ftrace::ftrace_regs&>(exit_registers.saved);
-    const ftrace::arch::x87_results kept(regs, ftrace::arch::tells_state_in_use());
+    ftrace::arch::x87_results kept(regs);
+    kept.take_off();
     state.now->on_exit(regs);
 }
 

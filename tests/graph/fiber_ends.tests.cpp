@@ -308,7 +308,8 @@ TEST_CASE("fiber ends: setcontext within the thread's own stack is a longjmp", "
     if (sanitizer_loses_its_way()) return;
     event_log::watch on;
     CHECK(hooked::gets_context() == 3);
-    CHECK(on.end() ==
-          "+gets_context.0 +to_set_context.1 +sets_context.2 -sets_context.2~ -to_set_context.1~ "
-          "+to_set_context.1 +sets_context.2 -sets_context.2~ -to_set_context.1~ -gets_context.0=3");
+    CHECK(
+        on.end() ==
+        "+gets_context.0 +to_set_context.1 +sets_context.2 -sets_context.2~ -to_set_context.1~ "
+        "+to_set_context.1 +sets_context.2 -sets_context.2~ -to_set_context.1~ -gets_context.0=3");
 }

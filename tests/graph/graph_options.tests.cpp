@@ -131,7 +131,8 @@ void note_end(const ftrace_graph_ret&, fgraph_ops& ops, ftrace_regs&) noexcept {
 }  // namespace
 
 TEST_CASE("graph options: the data of a call are zero at first, and nobody else's", "[graph]") {
-    for (const std::size_t size : {std::size_t{1}, std::size_t{8}, std::size_t{64}, std::size_t{65536}}) {
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{8}, std::size_t{64}, std::size_t{65536}}) {
         CAPTURE(size);
         own_data first{size, 0}, second{size, 100};
         fgraph_ops ops(fill, compare, &first, {.call_data = size});
@@ -155,9 +156,9 @@ TEST_CASE("graph options: the data of a call are zero at first, and nobody else'
 }
 
 TEST_CASE("graph options: limits", "[graph]") {
-    for (const fgraph_options& wrong : {fgraph_options{.call_data = 65537},
-                                        fgraph_options{.thread_data = 65537},
-                                        fgraph_options{.max_depth = -1}}) {
+    for (const fgraph_options& wrong :
+         {fgraph_options{.call_data = 65537}, fgraph_options{.thread_data = 65537},
+          fgraph_options{.max_depth = -1}}) {
         fgraph_ops ops(nullptr, nullptr, nullptr, wrong);
         REQUIRE(ops.ops.set_filter("hooked::leaf"));
         const auto refused = register_ftrace_graph(ops);

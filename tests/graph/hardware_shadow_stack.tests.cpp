@@ -68,8 +68,8 @@ TEST_CASE("hardware shadow stack: return hooks are refused with advice, all else
     }
     int result = 0;
     {
-        const auto typed = ftrace::probe<&hooked::work>(
-            [](int&) {}, [&](int& returned) { result = returned; });
+        const auto typed =
+            ftrace::probe<&hooked::work>([](int&) {}, [&](int& returned) { result = returned; });
         REQUIRE(typed);
         CHECK(hooked::work(3) == 4);
         CHECK(result == 4);

@@ -8,12 +8,15 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/arch/signal_return.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
-#include <ftrace/patch/unwinders.hpp>
+#include <ftrace/patch/unwound_space.hpp>
+#include <new>
 #include <string>
+#include <utility>
 
 namespace ftrace::inline v0::detail {
 
@@ -26,49 +29,56 @@ class block_pool {
 public:
     static constexpr std::size_t most = std::size_t{1} << 19, fewest = 64;  // blocks
 
-    FTRACE_NOTRACE explicit block_pool(std::uintptr_t personality) noexcept
-        : section_(personality) {}
+    FTRACE_NOTRACE block_pool() noexcept {}
     block_pool(const block_pool&) = delete;
     block_pool& operator=(const block_pool&) = delete;
     FTRACE_NOTRACE ~block_pool() = default;
 
-    /// `stub`, `resume`: what trampolines and their landing pads call. Not under the process's lock, since it asks the dynamic
-    /// linker. Errors: out_of_memory, permission_denied.
-    FTRACE_NOTRACE result<void> make(std::uintptr_t stub, std::uintptr_t resume) {
-        for (capacity_ = most; capacity_ >= fewest; capacity_ /= 2)
-            if (reserve()) break;
-        if (base_ == 0)
-            return error{errc::out_of_memory,
-                         "no address space for return trampolines: raise the limit of address "
-                         "space (ulimit -v) by " +
-                             std::to_string(fewest * block::size >> 20) + " MiB"};
+    /// `stub`, `resume`: what trampolines and their landing pads call; `personality`: what unwinders
+    /// call for them. Not under the process's lock: asks the dynamic linker. Errors: out_of_memory,
+    /// permission_denied.
+    FTRACE_NOTRACE result<void> make(std::uintptr_t stub, std::uintptr_t resume,
+                                     std::uintptr_t personality) {
         // Shared, because mremap duplicates shared mappings only: all blocks' code is one copy.
-        void* const code =
-            ::mmap(reinterpret_cast<void*>(base_), block::code_size, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-        if (code == MAP_FAILED) {
-            const int number = errno;
-            give_back();
-            return error{errc::out_of_memory, std::string("no memory for return trampolines (") +
-                                                  std::strerror(number) +
-                                                  "): free some, or trace entries only"};
-        }
+        void* const code = ::mmap(nullptr, block::code_size, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (code == MAP_FAILED) return no_memory(errno);
         arch::write_return_trampolines(static_cast<std::byte*>(code));
         if (::mprotect(code, block::code_size, PROT_READ | PROT_EXEC) != 0) {
             const int number = errno;
-            give_back();
+            ::munmap(code, block::code_size);
             return error{errc::permission_denied, "cannot make return trampolines executable: " +
                                                       why_text_is_protected(number) +
                                                       ". Exit hooks are not available"};
         }
+        // The space last, since it stays whatever happens.
+        auto* const section = new (std::nothrow)
+            arch::return_unwind_section(personality, arch::signal_return::find());
+        if (section == nullptr) {
+            ::munmap(code, block::code_size);
+            return no_memory(ENOMEM);
+        }
+        auto space =
+            make_unwound_space(*section, (most + 1) * block::size, (fewest + 1) * block::size);
+        if (!space) {
+            delete section;
+            ::munmap(code, block::code_size);
+            return std::move(space).error();
+        }
+        base_ = (space->begin + block::size - 1) & ~(block::size - 1);
+        capacity_ = (space->begin + space->size - base_) / block::size;
+        if (::mremap(code, block::code_size, block::code_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                     reinterpret_cast<void*>(base_)) == MAP_FAILED) {
+            const int number = errno;
+            ::munmap(code, block::code_size);
+            return no_memory(number);
+        }
         stub_ = stub;
         resume_ = resume;
-        section_.describe(base_, capacity_ * block::size);
-        register_unwind_section(section_);
         return {};
     }
 
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t address) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool contains(std::uintptr_t address) const noexcept {
         return address - base_ < capacity_ * block::size;
     }
 
@@ -84,22 +94,10 @@ public:
     static constexpr std::size_t frames_in_block = block::entries - 1;
 
 private:
-    // Aligned address space without memory behind it.
-    FTRACE_NOTRACE bool reserve() noexcept {
-        const std::size_t size = (capacity_ + 1) * block::size;
-        void* const memory =
-            ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) return false;
-        const auto begin = reinterpret_cast<std::uintptr_t>(memory);
-        base_ = (begin + block::size - 1) & ~(block::size - 1);
-        const std::uintptr_t end = base_ + capacity_ * block::size;
-        if (base_ != begin) ::munmap(memory, base_ - begin);
-        if (end != begin + size) ::munmap(reinterpret_cast<void*>(end), begin + size - end);
-        return true;
-    }
-
-    FTRACE_NOTRACE void give_back() noexcept {
-        ::munmap(reinterpret_cast<void*>(base_), capacity_ * block::size);
+    FTRACE_NOTRACE static error no_memory(int number) {
+        return {errc::out_of_memory, std::string("no memory for return trampolines (") +
+                                         std::strerror(number) +
+                                         "): free some, or trace entries only"};
     }
 
     FTRACE_NO_INSTRUMENTATION shadow_frame* open_next(shadow_stack* owner) noexcept {
@@ -127,7 +125,6 @@ private:
     std::size_t opened_ = 0;
     std::uintptr_t stub_ = 0;
     std::uintptr_t resume_ = 0;
-    arch::return_unwind_section section_;
 };
 
 }  // namespace ftrace::inline v0::detail

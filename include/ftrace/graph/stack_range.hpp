@@ -14,7 +14,7 @@ namespace ftrace::inline v0::detail {
 /// The addresses a thread's own stack may have. Calls outside run on a signal stack or a fiber's.
 struct stack_range {
     std::uintptr_t begin, end;
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t address) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool contains(std::uintptr_t address) const noexcept {
         return address - begin < end - begin;
     }
 };

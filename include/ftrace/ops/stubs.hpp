@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ftrace/arch/object_veneers.hpp>
 #include <ftrace/arch/stub_table.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/ops/dispatch.hpp>
@@ -102,10 +103,12 @@ struct FTRACE_LOCAL integer_list_stub {
     }
 };
 
-/// The stubs for lists, of one object.
+/// The stubs for lists, of one object, and the veneers in its text.
 struct list_stubs {
     const stub_table* by_policy[3];
     process_state** home;
+    const arch::object_veneers* call_veneers;
+    const arch::object_veneers* jump_veneers;
 };
 static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
 
@@ -113,7 +116,9 @@ static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
 FTRACE_LOCAL inline constexpr list_stubs own_list_stubs{
     {&stubs_of<list_stub, ARGS>, &stubs_of<list_stub, SAVE_REGS>,
      &stubs_of<integer_list_stub, ARGS_INTEGER>},
-    &process_slot};
+    &process_slot,
+    &arch::own_call_veneers,
+    &arch::own_jump_veneers};
 
 /// What a list needs to save so that no callback gets less than it asked for.
 [[nodiscard]] FTRACE_NOTRACE constexpr save_policy stronger(save_policy a, save_policy b) noexcept {

@@ -45,20 +45,19 @@ struct return_block {
     static constexpr std::uintptr_t size = 2 * code_size;  ///< and the alignment of a block
 
     /// The address a hooked function returns to.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t trampoline(
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t trampoline(
         std::uintptr_t frame) noexcept {
         return frame - code_size + entry_point;
     }
     /// The frame of a trampoline, from any address in it.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t frame(
-        std::uintptr_t code) noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t frame(std::uintptr_t code) noexcept {
         return (code & ~(entry_size - 1)) + code_size;
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t block_of(
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t block_of(
         std::uintptr_t address) noexcept {
         return address & ~(size - 1);
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool is_code(std::uintptr_t address) noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE static bool is_code(std::uintptr_t address) noexcept {
         return (address & code_size) == 0;
     }
 };

@@ -16,6 +16,8 @@ public:
     unwind_section& operator=(const unwind_section&) = delete;
 
     [[nodiscard]] FTRACE_NOTRACE const void* begin() const noexcept { return bytes_; }
+    /// With the zero at its end.
+    [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return length_; }
     [[nodiscard]] FTRACE_NOTRACE const void* fde() const noexcept { return bytes_ + fde_; }
 
     /// Room for what an unwinder notes of the section: libgcc's `struct object`, of at most eight
@@ -37,6 +39,7 @@ protected:
         op_const2u = 0x0a,
         op_const4u = 0x0c,
         op_const8u = 0x0e,
+        op_dup = 0x12,
         op_and = 0x1a,
         op_minus = 0x1c,
         op_plus = 0x22,
@@ -45,6 +48,7 @@ protected:
         op_bra = 0x28,
         op_ge = 0x2a,
         op_le = 0x2c,
+        op_ne = 0x2e,
         op_skip = 0x2f,
         op_lit0 = 0x30,
         op_breg_sp = 0x77,

@@ -1,8 +1,6 @@
 // Results on the x87 stack, out of the way of callbacks that use it themselves.
 #pragma once
 
-#include <cpuid.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/registers.hpp>
@@ -31,24 +29,13 @@ struct x87_saved {
 static_assert(offsetof(x87_saved, count) == offsetof(pt_regs, bp) &&
               sizeof(x87_saved) <= offsetof(pt_regs, r11));
 
-/// Whether XGETBV tells which parts of the processor's state are in use: CPUID.(EAX=0DH,ECX=1):EAX[2]
-/// (SDM volume 1, 13.2). CPUID leaves a virtual machine: ask once.
-[[nodiscard]] FTRACE_NOTRACE inline bool tells_state_in_use() noexcept {
-    constexpr unsigned osxsave = 1u << 27, with_in_use = 1u << 2;
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (::__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & osxsave) == 0) return false;
-    return ::__get_cpuid_count(0xd, 1, &a, &b, &c, &d) != 0 && (a & with_in_use) != 0;
-}
-
-/// st(0) and st(1) of a function that returns long double or a complex one (psABI 3.2.3). The
-/// constructor takes them off the stack and into `regs`, the destructor puts them back.
+/// st(0) and st(1) of a function that returns long double or a complex one (psABI 3.2.3): take_off()
+/// takes them off the stack and into `regs`, the destructor puts them back.
 class x87_results {
 public:
-    /// `tells`: tells_state_in_use().
-    FTRACE_NO_INSTRUMENTATION x87_results(ftrace_regs& regs, bool tells) noexcept
+    FTRACE_NO_INSTRUMENTATION explicit x87_results(ftrace_regs& regs) noexcept
         : saved_(x87_saved::of(regs)) {
         saved_.count = 0;
-        if (__builtin_expect(!tells || in_use(), 0)) take();
     }
     FTRACE_NO_INSTRUMENTATION ~x87_results() {
         while (__builtin_expect(saved_.count != 0, 0)) put_back(saved_.values[--saved_.count]);
@@ -56,17 +43,13 @@ public:
     x87_results(const x87_results&) = delete;
     x87_results& operator=(const x87_results&) = delete;
 
-private:
-    // XINUSE[0]: the x87 state is not the initial one (SDM volume 1, 13.6).
-    FTRACE_NO_INSTRUMENTATION static bool in_use() noexcept {
-        std::uint32_t low, high;
-        __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
-        return (low & 1) != 0;
-    }
-    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void take() noexcept {
-        while (saved_.count < x87_saved::most && !top_is_empty())
+    /// May be called again.
+    FTRACE_NO_INSTRUMENTATION void take_off() noexcept {
+        while (saved_.count < x87_saved::most && __builtin_expect(!top_is_empty(), 0))
             __asm__ volatile("fstpt %0" : "=m"(saved_.values[saved_.count++])::"memory");
     }
+
+private:
     // C3, C2, C0 = 1, 0, 1 (SDM volume 2, FXAM).
     FTRACE_NO_INSTRUMENTATION static bool top_is_empty() noexcept {
         constexpr unsigned c0 = 0x0100, c2 = 0x0400, c3 = 0x4000;
