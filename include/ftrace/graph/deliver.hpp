@@ -47,9 +47,16 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void tell_one(
     fgraph_ops* const ops = state.table.find(ticket);
     if (__builtin_expect(ops == nullptr, 0)) return;
     if (end.x87 != nullptr && !graph_access::options(*ops).no_x87) end.x87->take_off();
-    const ftrace_graph_ret event{frame.func,      end.retval, static_cast<int>(frame.depth),
-                                 mine.overruns(), end.how,    end.exception,
-                                 end.handler,     data,       thread_data_of(mine, *ops, ticket)};
+    const ftrace_graph_ret event{frame.func,
+                                 state.true_return(frame.ret),
+                                 end.retval,
+                                 static_cast<int>(frame.depth),
+                                 mine.overruns(),
+                                 end.how,
+                                 end.exception,
+                                 end.handler,
+                                 data,
+                                 thread_data_of(mine, *ops, ticket)};
     graph_access::ret (*ops)(event, *ops, regs);
 }
 
