@@ -104,7 +104,7 @@ struct call_record {
 int wrong_addresses = 0;
 
 int see_entry(fprobe&, unsigned long entry_ip, unsigned long ret_ip, ftrace_regs& regs,
-             void* entry_data) noexcept {
+              void* entry_data) noexcept {
     const auto argument = static_cast<int>(regs_get_argument<0>(regs));
     note("+");
     event_log::put(event_log::name_of(entry_ip));
@@ -129,8 +129,7 @@ void see_exit(fprobe&, const fprobe_exit& exit, ftrace_regs& regs, void* entry_d
         event_log::put(event_log::name_of(exit.handler));
     }
     const auto* const record = static_cast<const call_record*>(entry_data);
-    if (record != nullptr &&
-        (record->entry_ip != exit.entry_ip || record->ret_ip != exit.ret_ip))
+    if (record != nullptr && (record->entry_ip != exit.entry_ip || record->ret_ip != exit.ret_ip))
         ++wrong_addresses;
 }
 
@@ -228,8 +227,8 @@ TEST_CASE("fprobe: data of each call, of any size", "[graph]") {
         std::size_t size;
         int calls = 0, exits = 0, wrong = 0;
     };
-    for (const std::size_t size : {std::size_t{1}, std::size_t{120}, std::size_t{4000},
-                                   std::size_t{65536}}) {
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{120}, std::size_t{4000}, std::size_t{65536}}) {
         CAPTURE(size);
         sized seen{size};
         fprobe probe(
@@ -349,8 +348,8 @@ TEST_CASE("fprobe: two on one function, in both orders", "[graph]") {
         auto second_on = register_fprobe(second, "hooked::leaf");
         REQUIRE(second_on);
         CHECK(hooked::leaf(3) == 6);
-        CHECK(event_log::all() == (entry_only_first ? "entry-only +leaf(3) -leaf=6"
-                                                    : "+leaf(3) entry-only -leaf=6"));
+        CHECK(event_log::all() ==
+              (entry_only_first ? "entry-only +leaf(3) -leaf=6" : "+leaf(3) entry-only -leaf=6"));
         REQUIRE(second_on->unregister());
         begin();
         CHECK(hooked::leaf(3) == 6);
@@ -398,7 +397,8 @@ TEST_CASE("fprobe: filters, and what is forgotten when it is registered again", 
 TEST_CASE("fprobe: wrong filters register nothing", "[graph]") {
     begin();
     fprobe probe(see_entry, see_exit);
-    for (const auto& [filter, notfilter] : std::initializer_list<std::pair<const char*, const char*>>{
+    for (const auto& [filter, notfilter] :
+         std::initializer_list<std::pair<const char*, const char*>>{
              {"hooked::laef", ""},
              {"hooked::middle; hooked::laef", ""},
              {"hooked::middle", "hooked::laef"},

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/lock.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/graph/block_pool.hpp>
@@ -150,8 +151,11 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
     }
     graph_state* other = nullptr;
     // release: pairs with find_graph(). The loser's state stays: its address space does, too.
-    __atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
+    if (__atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        const lock_guard locked(process.lock);
+        state->blocks.tell_debuggers();
+    }
     return shared_graph();
 }
 

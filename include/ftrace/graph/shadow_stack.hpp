@@ -337,9 +337,10 @@ private:
     FTRACE_NO_INSTRUMENTATION shadow_frame* take_frame() noexcept {
         if (__builtin_expect(free_ == nullptr, 0)) {
             if (fresh_ == fresh_end_) {
-                fresh_ = blocks_->open(this);
-                fresh_end_ = fresh_ == nullptr ? nullptr : fresh_ + block_pool::frames_in_block;
-                if (fresh_ == nullptr) return nullptr;
+                const block_pool::new_frames more = blocks_->open(this, fresh_end_);
+                if (more.begin == nullptr) return nullptr;
+                fresh_ = more.begin;
+                fresh_end_ = more.end;
             }
             return fresh_++;
         }
