@@ -79,10 +79,13 @@ struct autostart_request {
         {"funcgraph-abstime", &request.text.funcgraph_abstime},
         {"funcgraph-cpu", &request.text.funcgraph_cpu},
         {"funcgraph-duration", &request.text.funcgraph_duration},
+        {"funcgraph-leaf", &request.text.funcgraph_leaf},
         {"funcgraph-overhead", &request.text.funcgraph_overhead},
+        {"funcgraph-overrun", &request.text.funcgraph_overrun},
         {"funcgraph-proc", &request.text.funcgraph_proc},
         {"funcgraph-retaddr", &request.text.funcgraph_retaddr},
         {"funcgraph-retval", &request.text.funcgraph_retval},
+        {"funcgraph-retval-hex", &request.text.funcgraph_retval_hex},
         {"funcgraph-tail", &request.text.funcgraph_tail},
         {"irq-info", &request.text.irq_info},
     };
@@ -93,6 +96,7 @@ struct autostart_request {
         names.push_back(known);
         if (known != name) continue;
         *flag = !off;
+        request.recording.results = request.text.funcgraph_retval;
         return {};
     }
     if (name == "overwrite") {

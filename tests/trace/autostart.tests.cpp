@@ -187,6 +187,23 @@ TEST_CASE("autostart: obeys all of its variables", "[autostart]") {
         path;
     CHECK(run(options + " FTRACE_GRAPH_FUNCTION=traced::outer FTRACE_MAX_DEPTH=1").status == 7);
     CHECK(contents(path) == header + "traced::outer(1);\n");
+    const std::string more = options.substr(0, options.find(" FTRACE_OUTPUT")) +
+                             ",nofuncgraph-leaf,funcgraph-tail,funcgraph-overrun,nofuncgraph-args";
+    CHECK(
+        run(more + " FTRACE_MAX_DEPTH=1 FTRACE_NOTRACE='*global*' FTRACE_OUTPUT=" + path).status ==
+        7);
+    CHECK(contents(path) == header +
+                                "traced::outer() {\n"
+                                "} /* traced::outer */\n"
+                                " (Overruns: 0)\n");
+    // Results are recorded, too, where they are to be shown.
+    CHECK(run(more +
+              ",funcgraph-retval,funcgraph-retval-hex FTRACE_FILTER=traced::outer "
+              "FTRACE_OUTPUT=" +
+              path)
+              .status == 7);
+    CHECK_THAT(contents(path), StartsWith(header + "traced::outer() {\n"
+                                                   "} /* traced::outer ret=0x"));
     std::remove(path.c_str());
 }
 

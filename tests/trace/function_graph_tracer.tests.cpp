@@ -37,6 +37,16 @@ __attribute__((noinline)) int failing() {
     volatile int result = -5;  // else callers know it and do not call
     return result;
 }
+template <typename T>
+__attribute__((noinline)) T gives(T value) {
+    volatile T result = value;
+    return result;
+}
+struct truth {
+    int value;
+    __attribute__((noinline)) explicit truth(int v) : value(v) {}
+    __attribute__((noinline)) explicit operator bool() const { return value != 0; }
+};
 
 }  // namespace traced
 
@@ -205,4 +215,39 @@ TEST_CASE("tracer: calls have durations down to a depth of 1024", "[trace]") {
         timed += event.duration != ftrace::trace_event::unknown;
     }
     CHECK(timed == 1024);
+}
+
+TEST_CASE("tracer: results have the types that names tell", "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false, .results = true});
+    REQUIRE(tracer.set_filter("traced::gives*; traced::truth::*; traced::failing"));
+    REQUIRE(tracer.start());
+    sink = traced::gives<int>(sink * 0 + 42);
+    sink = static_cast<int>(traced::gives<double>(sink * 0 + 1.5));
+    sink = static_cast<int>(traced::gives<float>(static_cast<float>(sink * 0) - 0.25f));
+    sink =
+        static_cast<int>(traced::gives<unsigned char>(static_cast<unsigned char>(sink * 0 + 255)));
+    const traced::truth no(sink * 0);
+    sink = static_cast<bool>(no);
+    sink = traced::failing();
+    REQUIRE(tracer.stop());
+    ftrace::text_options options;
+    options.funcgraph_retval = true;
+    options.names.templates = ftrace::template_arguments::hidden;
+    CHECK(shape(tracer.read(), options) ==
+          "  D us|  traced::gives(); /* ret=42 */\n"
+          "  D us|  traced::gives(); /* ret=1.5 */\n"
+          "  D us|  traced::gives(); /* ret=-0.25 */\n"
+          "  D us|  traced::gives(); /* ret=0xff */\n"
+          "  D us|  traced::truth::truth();\n"
+          "  D us|  traced::truth::operator bool(); /* ret=false */\n"
+          "  D us|  traced::failing(); /* ret=-5 */\n");
+
+    ftrace::tracer without("function_graph", {.arguments = false});
+    REQUIRE(without.set_filter("traced::failing"));
+    REQUIRE(without.start());
+    sink = traced::failing();
+    REQUIRE(without.stop());
+    const auto trace = without.read();
+    REQUIRE(trace.events.size() == 2);
+    CHECK_FALSE(trace.events[1].has_return_value);
 }

@@ -6,9 +6,19 @@
 //      0) + 12.917 us   |  }                  a return
 //      0)   1.382 us    |  } /* refill */     a return whose call is not in the buffer
 //
-// One thing the kernel has no need of: a call that never returned, because an exception, longjmp or
-// the end of its thread took it away. It is closed as soon as the thread shows an event that cannot
-// lie inside it, and behind the last event where the thread is over:
+// What the kernel has no need of: calls that end otherwise. Their brace has the name, and says how:
+//
+//      0) + 51.300 us   |    } /* parse ! std::runtime_error, caught in main */
+//      0)               |    } /* parse: longjmp */
+//      0)   0.901 us    |    parse(); /* ! std::runtime_error, caught in main */
+//
+// and instead of "longjmp": "thread exit"; "tail call", of one that gave its place to the next in a
+// long row of them; "abandoned", on the stack of a fiber that was dropped. When one of the first
+// and the last ended is not known, so they have no duration.
+//
+// A call whose end is missing, since the trace does not reach so far or the event was lost, is
+// closed as soon as the thread shows an event that cannot lie inside it, and behind the last event
+// where the thread is over:
 //
 //      0)               |    } /* parse: no return */
 //
@@ -164,13 +174,13 @@ private:
         const trace_event& call = trace_.events[i];
         const std::size_t next = next_[i];
         const trace_event* const after = next == none ? nullptr : &trace_.events[next];
-        const bool leaf = after != nullptr && after->kind == event_kind::graph_return &&
-                          after->ip == call.ip && after->depth == call.depth &&
-                          after->lost_before == 0;
+        const bool leaf = options_.funcgraph_leaf && after != nullptr &&
+                          after->kind == event_kind::graph_return && after->ip == call.ip &&
+                          after->depth == call.depth && after->lost_before == 0;
         line_start(call);
         if (leaf) {
             printed_[next] = true;
-            duration(elapsed(call, *after));
+            duration(after->duration);
         } else {
             duration(trace_event::unknown);
         }
@@ -195,12 +205,12 @@ private:
         if (call != nullptr && call->ip != e.ip) call = nullptr;
         if (e.depth < open.size()) open.resize(e.depth);
         line_start(e);
-        duration(e.duration != trace_event::unknown || call == nullptr ? e.duration
-                                                                       : elapsed(*call, e));
+        duration(e.duration);
         indent(e.depth);
         out_ += '}';
-        comment(e, &e, options_.funcgraph_tail || call == nullptr);
+        comment(e, &e, options_.funcgraph_tail || call == nullptr || e.end != graph_end::returned);
         out_ += '\n';
+        if (options_.funcgraph_overrun) append(out_, " (Overruns: {})\n", e.overrun);
     }
 
     /// Closes the calls of this thread from `depth` on; those that have no return, visibly.
@@ -216,12 +226,6 @@ private:
             indent(left->depth);
             out_ += "} /* " + names_.name(left->ip) + ": no return */\n";
         }
-    }
-
-    [[nodiscard]] FTRACE_NOTRACE static std::uint64_t elapsed(const trace_event& call,
-                                                              const trace_event& back) {
-        if (back.duration != trace_event::unknown) return back.duration;
-        return back.time >= call.time ? back.time - call.time : 0;
     }
 
     FTRACE_NOTRACE void line_start(const trace_event& e) {
@@ -251,31 +255,45 @@ private:
 
     FTRACE_NOTRACE void indent(std::uint32_t depth) { out_.append(std::size_t{2} * depth, ' '); }
 
-    /// "/* f <-main ret=-5 */": of these what is wanted and known.
+    /// "/* f <-main ret=-5 */": of these what is wanted and known. `back`: the end of the call.
     FTRACE_NOTRACE void comment(const trace_event& place, const trace_event* back, bool name) {
         std::string text;
         if (name) text += ' ' + names_.name(place.ip);
         if (options_.funcgraph_retaddr && place.parent_ip != 0)
             text += " <-" + names_.caller_place(place.parent_ip);
-        if (options_.funcgraph_retval && back != nullptr && back->has_return_value) {
-            text += " ret=";
-            return_value(text, back->return_value);
-        }
+        if (back != nullptr && back->end != graph_end::returned)
+            how_it_ended(text, *back);
+        else if (back != nullptr && options_.funcgraph_retval)
+            result(text, *back);
         if (!text.empty()) out_ += " /*" + text + " */";
     }
 
-    /// Decimal where it looks like an errno, also one of 32 bits; else hexadecimal.
-    FTRACE_NOTRACE static void return_value(std::string& out, std::uint64_t value) {
-        constexpr std::int64_t most_negative_errno = -4095;
-        const std::int64_t wide = static_cast<std::int64_t>(value);
-        const std::int64_t narrow = static_cast<std::int32_t>(value);
-        const bool is_narrow = value >> 32 == 0;
-        if (wide < 0 && wide >= most_negative_errno)
-            append(out, "{}", wide);
-        else if (is_narrow && narrow < 0 && narrow >= most_negative_errno)
-            append(out, "{}", narrow);
+    FTRACE_NOTRACE void result(std::string& text, const trace_event& back) {
+        const std::string value = names_.result(back);
+        if (value.empty()) return;
+        text += " ret=";
+        if (options_.funcgraph_retval_hex)
+            append(text, "{:#x}", back.return_value);
         else
-            append(out, "{:#x}", value);
+            text += value;
+    }
+
+    FTRACE_NOTRACE void how_it_ended(std::string& text, const trace_event& back) {
+        if (back.end == graph_end::exception)
+            text += " ! " + names_.exception(back);
+        else
+            text.append(text.empty() ? " " : ": ").append(name_of(back.end));
+    }
+    [[nodiscard]] FTRACE_NOTRACE static const char* name_of(graph_end end) {
+        switch (end) {
+        case graph_end::returned: return "return";
+        case graph_end::exception: return "exception";
+        case graph_end::longjmp: return "longjmp";
+        case graph_end::thread_exit: return "thread exit";
+        case graph_end::tail_call: return "tail call";
+        case graph_end::abandoned: return "abandoned";
+        }
+        return "unknown";
     }
 
     /// "   sh-4802    ": the first seven characters of the name and the id, centred in fourteen

@@ -90,6 +90,25 @@ public:
         return f.name + '(' + arguments_text(f.signature, evidence_[event.ip], words(event)) + ')';
     }
 
+    /// The result recorded with a return, "-5"; empty if there is none.
+    [[nodiscard]] FTRACE_NOTRACE std::string result(const trace_event& event) {
+        if (!event.has_return_value) return {};
+        const std::uint64_t words[] = {event.return_value, event.return_high, event.return_vector};
+        static_assert(sizeof words == arch::result_words * sizeof(std::uint64_t));
+        return result_text(of(event.ip).signature, words);
+    }
+
+    /// What left a call, and who caught it: "std::runtime_error, caught in main". "exception" is
+    /// one whose type is not known, such as another language's.
+    [[nodiscard]] FTRACE_NOTRACE std::string exception(const trace_event& event) {
+        std::string out;
+        if (event.exception >= trace_.exceptions.size()) return "exception";
+        const trace_exception& thrown = trace_.exceptions[event.exception];
+        out = thrown.type.empty() ? "exception" : type_name(thrown.type);
+        if (thrown.handler != 0) out += ", caught in " + name(thrown.handler);
+        return out;
+    }
+
 private:
     struct function {
         FTRACE_NOTRACE function() = default;
@@ -121,6 +140,14 @@ private:
             made.signature.may_be_changed = trace_.changeable.count(address) != 0;
         }
         return functions_.emplace(address, std::move(made)).first->second;
+    }
+
+    /// "St13runtime_error" is "std::runtime_error".
+    [[nodiscard]] FTRACE_NOTRACE std::string type_name(const std::string& linker_name) const {
+        constexpr std::string_view what = "typeinfo for ";
+        std::string text = demangle("_ZTI" + linker_name);
+        if (!text.starts_with(what)) return linker_name + "...";
+        return shown(text.substr(what.size()));
     }
 
     /// A clone keeps its suffix, "parse.isra.0": it tells why the values of arguments are missing.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <ftrace/arch/clock.hpp>
+#include <ftrace/arch/result_words.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/fgraph.hpp>
 #include <ftrace/trace/event.hpp>
@@ -40,7 +41,7 @@ FTRACE_NO_INSTRUMENTATION inline bool record_entry(const ftrace_graph_ent& call,
 }
 
 FTRACE_NO_INSTRUMENTATION inline void record_return(const ftrace_graph_ret& call, fgraph_ops& op,
-                                                    ftrace_regs&) noexcept {
+                                                    ftrace_regs& regs) noexcept {
     const std::uint64_t now = arch::ticks();
     auto& self = *static_cast<recorder*>(op.private_data);
     thread_buffer* const thread = self.buffers.of_this_thread();
@@ -51,14 +52,21 @@ FTRACE_NO_INSTRUMENTATION inline void record_return(const ftrace_graph_ret& call
     if (depth < thread_buffer::deepest_timed_call)
         if (const open_call& opened = thread->call_at(depth); opened.func == call.func)
             ticks = now - opened.ticks;
-    const std::uint32_t slots = self.arguments ? 2 : 1;
+    std::uint64_t words[arch::result_words + 1] = {};
+    std::uint32_t count = self.results ? arch::result_words : 0;
+    if (call.overrun != 0) count = arch::result_words + 1;
+    const std::uint32_t slots = 1 + (count + 2) / 3;
     const std::uint64_t at = thread->reserve(slots);
     if (at == ring_buffer::none) return;
-    const std::uint64_t result = call.retval;
-    if (self.arguments) thread->ring.write_continuation(at, &result, 1);
+    if (count != 0) {
+        arch::copy_result_words(regs, words);
+        words[arch::result_words] = call.overrun;
+        thread->ring.write_continuation(at, words, count);
+    }
     const std::uint32_t cpu = arch::current_cpu();
-    thread->ring.write(at, pack({sequence_of(at), event_kind::graph_return, slots, cpu, depth}),
-                       now, call.func, ticks);
+    thread->ring.write(
+        at, pack({thread->ring.round_of(at), event_kind::graph_return, slots, cpu, depth}), now,
+        call.func, ticks);
 }
 
 /// The calls that function_graph could not hook while a tracer ran. Read by any thread.

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ftrace/arch/argument_words.hpp>
+#include <ftrace/arch/result_words.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/demangle.hpp>
 #include <ftrace/sites/objects.hpp>
@@ -52,6 +54,8 @@ public:
             name(event.ip);
             if (event.parent_ip != 0) name_caller(event.parent_ip);
         }
+        for (const trace_exception& each : out_.exceptions)
+            if (each.handler != 0) name(each.handler);
     }
 
 private:
@@ -93,8 +97,7 @@ private:
         event.ip = slot.words[1];
         if (stamp.kind == event_kind::graph_return) {
             if (slot.words[2] != unknown_ticks) event.duration = clock_.duration(slot.words[2]);
-            event.has_return_value = stamp.slots > 1;
-            event.return_value = words[0];
+            take_end(event, stamp, words);
         } else {
             event.parent_ip = slot.words[2];
             if (stamp.slots > 1) {
@@ -105,6 +108,34 @@ private:
         }
         out_.events.push_back(event);
         return stamp.slots;
+    }
+
+    /// What follows a graph_return: see event_slot.
+    FTRACE_NOTRACE void take_end(trace_event& event, const event_stamp& stamp,
+                                 const std::uint64_t* words) {
+        event.end = stamp.end;
+        if (stamp.end != graph_end::returned) {
+            event.overrun = static_cast<std::uint32_t>(words[0]);
+            if (stamp.end == graph_end::exception) take_exception(event, stamp.slots, words + 1);
+        } else if (stamp.slots > 1) {
+            event.has_return_value = true;
+            event.return_value = words[0];
+            event.return_high = words[1];
+            event.return_vector = words[arch::integer_result_words];
+            event.overrun = static_cast<std::uint32_t>(words[arch::result_words]);
+        }
+    }
+
+    FTRACE_NOTRACE void take_exception(trace_event& event, std::uint32_t slots,
+                                       const std::uint64_t* words) {
+        char text[sizeof(event_slot::words) * ring_buffer::largest_event] = {};
+        const std::size_t length = 8 * (3 * std::size_t{slots} - 3 - exception_name_word);
+        if (slots > 1) std::memcpy(text, words + 1, length);
+        const std::pair<std::string, std::uintptr_t> which(text, words[0]);
+        const auto [known, added] =
+            exceptions_.emplace(which, static_cast<std::uint32_t>(out_.exceptions.size()));
+        if (added) out_.exceptions.emplace_back(which.first, which.second);
+        event.exception = known->second;
     }
 
     /// A thread has more than one buffer if a signal came while it made its first.
@@ -190,6 +221,7 @@ private:
     std::vector<loaded_object> objects_;  // only where arguments were recorded
     std::map<std::string, bool> keeps_parameters_;
     std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> threads_;
+    std::map<std::pair<std::string, std::uintptr_t>, std::uint32_t> exceptions_;
 };
 
 }  // namespace ftrace::inline v0::detail

@@ -21,6 +21,7 @@ struct recorder {
 
     tracer_buffers buffers;
     bool arguments = true;
+    bool results = true;
     int max_depth = 0;                                ///< 0: no limit
     const std::uintptr_t* graph_functions = nullptr;  ///< sites in order; none: every function
     std::size_t graph_function_count = 0;
@@ -58,7 +59,8 @@ FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, thread
         thread.ring.write_continuation(at, words, arch::argument_words);
     }
     now = arch::ticks();
-    thread.ring.write(at, pack({sequence_of(at), kind, slots, cpu, depth}), now, ip, parent_ip);
+    thread.ring.write(at, pack({thread.ring.round_of(at), kind, slots, cpu, depth}), now, ip,
+                      parent_ip);
     return true;
 }
 

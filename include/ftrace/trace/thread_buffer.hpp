@@ -62,13 +62,15 @@ struct thread_buffer {
         return (bytes + page_size - 1) / page_size * page_size;
     }
 
-    /// Room for an event, as ring_buffer::reserve(). A thread may name itself after its first
-    /// event: its name is learnt again when it has reserved 2, 4, 8, ... of them. A signal handler
-    /// that counts in between does no harm: the next power of two comes.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(std::uint32_t slots) noexcept {
-        const std::uint64_t at = ring.reserve(slots);
+    /// Room for events, as ring_buffer::reserve(). A thread may name itself after its first event:
+    /// its name is learnt again when it has reserved 2, 4, 8, ... of them. A signal handler that
+    /// counts in between does no harm: the next power of two comes.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(
+        std::uint32_t slots, std::uint32_t events = 1) noexcept {
+        const std::uint64_t at = ring.reserve(slots, events);
         const std::uint64_t count = ring.reserved();
-        if (__builtin_expect((count & (count - 1)) == 0, 0)) learn_name();
+        const bool passed_power = (count ^ (count - events)) > count - events;
+        if (__builtin_expect(passed_power, 0)) learn_name();
         return at;
     }
 

@@ -35,13 +35,17 @@
 namespace ftrace::inline v0 {
 
 struct tracer_options {
-    /// Whether the argument registers of each call, and the first word of each result, are
-    /// recorded. Costs time and memory: a call takes 192 bytes of buffer instead of 32.
+    /// Whether the argument registers of each call, and the result, are recorded. Costs time and
+    /// memory: a call takes 192 bytes of buffer instead of 32, and its return 64.
     bool arguments = true;
     /// Of each thread, in KiB, rounded up to a power of two. Memory is taken as it is written.
     std::size_t buffer_kb = 4096;
     /// Whether a full buffer keeps the newest events (the kernel's default), or the first ones.
     overflow when_full = overflow::overwrite;
+
+    // function_graph
+    /// Whether results are recorded where arguments are not.
+    bool results = false;
 };
 
 /// One tracer with its filters and buffers. Several may be active at once, each with its own.
@@ -151,6 +155,7 @@ public:
             if (running_) return error{errc::already_registered, "this tracer runs already"};
             recorder_.buffers.configure(options_.buffer_kb * 1024, options_.when_full);
             recorder_.arguments = options_.arguments;
+            recorder_.results = options_.arguments || options_.results;
             recorder_.graph_functions = graph_functions_.data();
             recorder_.graph_function_count = graph_functions_.size();
             if (name_ != "nop") recorder_.buffers.prepare_this_thread();
