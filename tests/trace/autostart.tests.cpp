@@ -2,6 +2,7 @@
 #include <ftrace/autostart.hpp>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -77,8 +78,19 @@ __attribute__((noinline)) void deep(int n) {
 }
 }  // namespace traced
 
-TEST_CASE("calls itself often", "[.][deep]") {
+// The stack that deep() will need is there before there is no more memory.
+__attribute__((noinline)) void touch_stack() {
+    volatile char room[4 << 20];
+    for (std::size_t i = 0; i < sizeof room; i += 4096) room[i] = 1;
+}
+TEST_CASE("calls itself often, and has no memory", "[.][deep]") {
+    touch_stack();
+    rlimit before{};
+    ::getrlimit(RLIMIT_AS, &before);
+    const rlimit nothing{1, before.rlim_max};
+    ::setrlimit(RLIMIT_AS, &nothing);
     traced::deep(10'000);
+    ::setrlimit(RLIMIT_AS, &before);
     std::exit(7);
 }
 

@@ -104,10 +104,10 @@ TEST_CASE("tracer: function_graph shows calls, depths, results and what an excep
         "              |  traced::catcher() {\n"
         "              |    traced::calls_twice(2) {\n"
         "              |      traced::calls_thrower(1) {\n"
-        "              |        traced::thrower(0) {\n"
-        "              |        } /* traced::thrower: no return */\n"
-        "              |      } /* traced::calls_thrower: no return */\n"
-        "              |    } /* traced::calls_twice: no return */\n"
+        "  D us|        traced::thrower(0); /* ! std::runtime_error, caught in traced::catcher */\n"
+        "  D us|      } /* traced::calls_thrower ! std::runtime_error, caught in traced::catcher "
+        "*/\n"
+        "  D us|    } /* traced::calls_twice ! std::runtime_error, caught in traced::catcher */\n"
         "  D us|    traced::leaf(6); /* ret=0x7 */\n"
         "  D us|  } /* ret=0x7 */\n"
         "  D us|  traced::failing(); /* ret=-5 */\n";
@@ -151,10 +151,13 @@ TEST_CASE("tracer: max_graph_depth and set_graph_function limit what is followed
     run();
     REQUIRE(only_thrower.stop());
     // leaf(6) runs behind an exception that left the graph function: it is no part of its graph.
-    CHECK(shape(only_thrower.read()) ==
-          "              |  traced::calls_twice() {\n"
-          "              |    traced::calls_thrower() {\n"
-          "              |      traced::thrower() {\n");
+    CHECK(
+        shape(only_thrower.read()) ==
+        "              |  traced::calls_twice() {\n"
+        "              |    traced::calls_thrower() {\n"
+        "  D us|      traced::thrower(); /* ! std::runtime_error, caught in traced::catcher */\n"
+        "  D us|    } /* traced::calls_thrower ! std::runtime_error, caught in traced::catcher */\n"
+        "  D us|  } /* traced::calls_twice ! std::runtime_error, caught in traced::catcher */\n");
 }
 
 TEST_CASE("tracer: a graph function is over when it returns, whatever another tracer hooks",
@@ -202,19 +205,21 @@ TEST_CASE("tracer: `!` takes functions off the graph functions", "[trace]") {
     CHECK(shape(tracer.read()) == "  D us|  traced::failing();\n");
 }
 
-TEST_CASE("tracer: calls have durations down to a depth of 1024", "[trace]") {
-    ftrace::tracer tracer("function_graph", {.arguments = false, .buffer_kb = 256});
+TEST_CASE("tracer: calls have depths and durations however deep they are", "[trace]") {
+    constexpr std::uint32_t deepest = 20'000;  // more than 14 bits
+    ftrace::tracer tracer("function_graph", {.arguments = false});
     REQUIRE(tracer.set_filter("traced::deep"));
     REQUIRE(tracer.start());
-    traced::deep(1100);
+    traced::deep(deepest);
     REQUIRE(tracer.stop());
-    std::size_t timed = 0;
-    for (const auto& event : tracer.read().events) {
-        if (event.kind != ftrace::event_kind::graph_return) continue;
-        CHECK((event.duration != ftrace::trace_event::unknown) == (event.depth < 1024));
-        timed += event.duration != ftrace::trace_event::unknown;
+    const auto trace = tracer.read();
+    REQUIRE(trace.events.size() == 2 * deepest);
+    for (std::uint32_t i = 0; i < deepest; ++i) {
+        if (trace.events[i].depth != i) FAIL("call " << i << " is " << trace.events[i].depth);
+        const auto& end = trace.events[2 * deepest - 1 - i];
+        if (end.depth != i) FAIL("end of call " << i << " is " << end.depth);
+        if (end.duration == ftrace::trace_event::unknown) FAIL("no duration of call " << i);
     }
-    CHECK(timed == 1024);
 }
 
 TEST_CASE("tracer: results have the types that names tell", "[trace]") {

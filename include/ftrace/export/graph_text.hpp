@@ -22,8 +22,8 @@
 //
 //      0)               |    } /* parse: no return */
 //
-// A call of a fiber that was switched away from looks the same there, but returns later; its brace
-// comes then, with its name.
+// A call of a fiber that was switched away from is open there, too; its brace comes later, maybe on
+// another thread, with its name.
 #pragma once
 
 #include <ftrace/core/config.hpp>
@@ -59,7 +59,7 @@ public:
     [[nodiscard]] FTRACE_NOTRACE std::string print() {
         header();
         find_next();
-        find_returns();
+        find_calls();
         const std::size_t count = shown_events(trace_, options_);
         if (options_.by_thread) {
             std::vector<std::vector<std::size_t>> rows(trace_.threads.size());
@@ -120,23 +120,24 @@ private:
         }
     }
 
-    /// Which calls return at any time behind. At one depth of one thread, other calls may lie
-    /// between: those that were left without return, and those of another fiber.
-    FTRACE_NOTRACE void find_returns() {
-        returns_.assign(trace_.events.size(), false);
+    /// Which call each end belongs to. At one depth of one thread, other calls may lie between:
+    /// those whose end is missing, and those of another fiber.
+    FTRACE_NOTRACE void find_calls() {
+        partner_.assign(trace_.events.size(), none);
         std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::size_t>> open;
         for (std::size_t i = 0; i < trace_.events.size(); ++i) {
             const trace_event& e = trace_.events[i];
             if (e.lost_before != 0)
                 open.erase(open.lower_bound({e.thread, 0}), open.lower_bound({e.thread + 1, 0}));
-            auto& calls = open[{e.thread, e.depth}];
+            auto& calls = open[{e.call_thread(), e.depth}];
             if (e.kind != event_kind::graph_return) {
                 calls.push_back(i);
                 continue;
             }
             for (std::size_t at = calls.size(); at-- > 0;) {
                 if (trace_.events[calls[at]].ip != e.ip) continue;
-                returns_[calls[at]] = true;
+                partner_[calls[at]] = i;
+                partner_[i] = calls[at];
                 calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(at));
                 break;
             }
@@ -162,8 +163,7 @@ private:
         }
         show_switch(e);
         if (e.kind == event_kind::graph_return) {
-            close_deeper(e, e.depth + 1);
-            leave(e);
+            leave(i);
         } else {
             close_deeper(e, e.depth);
             enter(i);
@@ -174,9 +174,8 @@ private:
         const trace_event& call = trace_.events[i];
         const std::size_t next = next_[i];
         const trace_event* const after = next == none ? nullptr : &trace_.events[next];
-        const bool leaf = options_.funcgraph_leaf && after != nullptr &&
-                          after->kind == event_kind::graph_return && after->ip == call.ip &&
-                          after->depth == call.depth && after->lost_before == 0;
+        const bool leaf = options_.funcgraph_leaf && after != nullptr && partner_[i] == next &&
+                          after->lost_before == 0;
         line_start(call);
         if (leaf) {
             printed_[next] = true;
@@ -199,16 +198,21 @@ private:
         out_ += '\n';
     }
 
-    FTRACE_NOTRACE void leave(const trace_event& e) {
+    /// The end of a call that is not open here (its line is missing, or it was closed since another
+    /// stack took over, or began on another thread) has its name.
+    FTRACE_NOTRACE void leave(std::size_t i) {
+        const trace_event& e = trace_.events[i];
         auto& open = threads_[e.thread];
-        const trace_event* call = e.depth < open.size() ? open[e.depth] : nullptr;
-        if (call != nullptr && call->ip != e.ip) call = nullptr;
-        if (e.depth < open.size()) open.resize(e.depth);
+        const bool known = partner_[i] != none;
+        const bool here =
+            known && e.depth < open.size() && open[e.depth] == &trace_.events[partner_[i]];
+        if (here || !known) close_deeper(e, e.depth + std::size_t{1});
+        if ((here || !known) && e.depth < open.size()) open.resize(e.depth);
         line_start(e);
         duration(e.duration);
         indent(e.depth);
         out_ += '}';
-        comment(e, &e, options_.funcgraph_tail || call == nullptr || e.end != graph_end::returned);
+        comment(e, &e, options_.funcgraph_tail || !here || e.end != graph_end::returned);
         out_ += '\n';
         if (options_.funcgraph_overrun) append(out_, " (Overruns: {})\n", e.overrun);
     }
@@ -219,8 +223,8 @@ private:
         while (open.size() > depth) {
             const trace_event* const left = open.back();
             open.pop_back();
-            if (left == nullptr || returns_[static_cast<std::size_t>(left - trace_.events.data())])
-                continue;
+            if (left == nullptr) continue;
+            if (partner_[static_cast<std::size_t>(left - trace_.events.data())] != none) continue;
             line_start(now);
             duration(trace_event::unknown);
             indent(left->depth);
@@ -325,7 +329,7 @@ private:
     std::vector<open_calls> threads_;
     std::vector<std::size_t> next_;
     std::vector<bool> printed_;
-    std::vector<bool> returns_;
+    std::vector<std::size_t> partner_;  // of a call its end, and the reverse
     std::map<std::uint32_t, std::uint32_t> last_thread_;
     int cpu_width_ = 1;
     std::string out_;

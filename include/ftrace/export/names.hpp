@@ -187,7 +187,7 @@ private:
     FTRACE_NOTRACE void gather_evidence() {
         std::map<std::pair<std::uint32_t, std::uint32_t>, const trace_event*> open;
         for (const trace_event& event : trace_.events) {
-            const std::pair place(event.thread, event.depth);
+            const std::pair place(event.call_thread(), event.depth);
             if (event.lost_before != 0)
                 open.erase(open.lower_bound({event.thread, 0}),
                            open.lower_bound({event.thread + 1, 0}));

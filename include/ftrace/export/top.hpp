@@ -65,7 +65,7 @@ struct top_options {
     for (const trace_event& event : trace.events) {
         function_profile& f = functions[event.ip];
         f.ip = event.ip;
-        auto& inside = callees[event.thread];
+        auto& inside = callees[event.call_thread()];
         // Where events are missing, it is not known which calls are open.
         if (event.lost_before != 0) inside.clear();
         if (inside.size() < event.depth + std::size_t{2})

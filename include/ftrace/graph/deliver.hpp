@@ -14,6 +14,9 @@ struct graph_access {
     FTRACE_NO_INSTRUMENTATION static std::uint32_t& ticket(fgraph_ops& ops) noexcept {
         return ops.ticket_;
     }
+    FTRACE_NO_INSTRUMENTATION static std::uint32_t ticket(const fgraph_ops& ops) noexcept {
+        return ops.ticket_;
+    }
     FTRACE_NO_INSTRUMENTATION static auto entry(const fgraph_ops& ops) noexcept {
         return ops.entry_;
     }
@@ -49,9 +52,9 @@ FTRACE_NO_INSTRUMENTATION inline void tell_one(const graph_state& state, shadow_
                                                ftrace_regs& regs) noexcept {
     fgraph_ops* const ops = state.table.find(ticket);
     if (__builtin_expect(ops == nullptr, 0)) return;
-    const ftrace_graph_ret event{frame.func, end.retval,    static_cast<int>(frame.depth),
-                                 mine.overruns(), end.how, end.exception,
-                                 end.handler, data, thread_data_of(mine, *ops, ticket)};
+    const ftrace_graph_ret event{frame.func,      end.retval, static_cast<int>(frame.depth),
+                                 mine.overruns(), end.how,    end.exception,
+                                 end.handler,     data,       thread_data_of(mine, *ops, ticket)};
     graph_access::ret (*ops)(event, *ops, regs);
 }
 
@@ -88,11 +91,10 @@ struct tells_of_left {
 /// The calling thread's shadow stack, for an event on it.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline shadow_stack* stack_of_thread(
     graph_state& state, thread_state& thread, std::uintptr_t slot) noexcept {
-    return state.stack_of(thread, slot,
-                          [&state](shadow_stack& mine, const shadow_frame& frame, graph_end how)
-                              FTRACE_NO_INSTRUMENTATION {
-                                  tells_of_left{state, mine}(frame, how);
-                              });
+    return state.stack_of(
+        thread, slot,
+        [&state](shadow_stack& mine, const shadow_frame& frame, graph_end how)
+            FTRACE_NO_INSTRUMENTATION { tells_of_left{state, mine}(frame, how); });
 }
 
 /// A hooked call ends, by a return or an exception: tells of it, and of those inside it that were

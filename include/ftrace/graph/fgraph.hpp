@@ -12,8 +12,8 @@
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
-#include <ftrace/ops/registry.hpp>
 #include <ftrace/graph/unwinding.hpp>
+#include <ftrace/ops/registry.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <string>
 #include <utility>
@@ -146,6 +146,25 @@ struct graph_statistics {
         sum.unreturned += stack.unreturned();
     });
     return sum;
+}
+
+/// In an entry callback: what the ops keeps of the nearest call around this one, on the same stack,
+/// whose end it wants; nullptr if there is none. The search passes the calls that other fgraph_ops
+/// hooked in between. (Kernel: fgraph_retrieve_parent_data.)
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* ftrace_graph_parent_data(
+    const ftrace_graph_ent& call, const fgraph_ops& ops) noexcept {
+    const detail::thread_state* const thread = detail::this_thread();
+    const detail::shadow_stack* const stack =
+        thread == nullptr ? nullptr : detail::graph_state::existing(*thread);
+    if (stack == nullptr) return nullptr;
+    const std::uint32_t ticket = detail::graph_access::ticket(ops);
+    for (const detail::shadow_frame* each = call.around; each != nullptr;
+         each = stack->around(*each)) {
+        if (each->ticket == ticket) return each->data;
+        for (const detail::call_note* note = each->more; note != nullptr; note = note->next)
+            if (note->ticket == ticket) return note->data;
+    }
+    return nullptr;
 }
 
 /// The return address that an exit hook replaced, or `address` itself if it is none of ours. For

@@ -10,6 +10,9 @@
 #include <typeinfo>
 
 namespace ftrace::inline v0 {
+namespace detail {
+struct shadow_frame;
+}  // namespace detail
 
 /// A call that begins (include/linux/ftrace.h, struct ftrace_graph_ent).
 struct ftrace_graph_ent {
@@ -21,6 +24,7 @@ struct ftrace_graph_ent {
     int depth;
     void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
     void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call
+    const detail::shadow_frame* around;  ///< the library's own: see ftrace_graph_parent_data()
 };
 
 /// A call that ends (struct ftrace_graph_ret).

@@ -29,12 +29,12 @@ FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_stat
         options.thread_data == 0
             ? nullptr
             : stack_of_thread(state, thread, reinterpret_cast<std::uintptr_t>(slot));
-    void* const kept = keeper == nullptr
-                           ? nullptr
-                           : thread_data_of(*keeper, ops, graph_access::ticket(ops));
+    void* const kept =
+        keeper == nullptr ? nullptr : thread_data_of(*keeper, ops, graph_access::ticket(ops));
     const auto entry = graph_access::entry(ops);
     if (entry != nullptr)
-        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept}, ops, regs);
+        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept, nullptr},
+              ops, regs);
 }
 
 /// Hooks one call, whose return address lies at `slot`, if its entry callback wants that.
@@ -71,9 +71,9 @@ FTRACE_NO_INSTRUMENTATION inline void hook_call(fgraph_ops& ops, unsigned long f
         graph_access::miss(ops);
     } else {
         const std::uint32_t ticket = graph_access::ticket(ops);
-        const ftrace_graph_ent event{func, state->true_return(call.ret),
-                                     static_cast<int>(call.depth), data,
-                                     thread_data_of(*stack, ops, ticket)};
+        const ftrace_graph_ent event{
+            func, state->true_return(call.ret),        static_cast<int>(call.depth),
+            data, thread_data_of(*stack, ops, ticket), call.around};
         const auto entry = graph_access::entry(ops);
         wanted = entry == nullptr || entry(event, ops, regs);
         if (wanted && again)

@@ -25,14 +25,16 @@ namespace detail {
 ///
 /// How long: in ticks; in nanoseconds where a recorder leaves out the time that a thread slept.
 ///
-/// What follows a call are its argument words. What follows a graph_return goes by how the call
-/// ended:
+/// What follows a call are its argument words. What follows a graph_return are slots of
 ///
-///     returned     the result's words (arch::result_words); overruns, 0, 0 if there were any
-///     exception    overruns, the handler's address, and the type's linker name, eight bytes a word
-///     any other    overruns, if there were any
+///     the result      of calls that returned: arch::result_words
+///     notes           how many calls of the thread were not hooked so far; and of a call that
+///                     another thread began, that thread's id and generation, else 0 and 0
+///     the exception   the entry of the function that catches it, and the type's linker name, eight
+///                     letters a word, as many as there is room for
 ///
-/// A type's name of more than 128 letters is cut.
+/// of which only those are there that somebody wants, or that say something; but none without those
+/// before it.
 ///
 /// Written raw: names, times and text are made when the trace is read.
 struct event_slot {
@@ -42,7 +44,6 @@ struct event_slot {
 static_assert(sizeof(event_slot) == 32 && alignof(event_slot) == 8);
 
 inline constexpr std::uint64_t unknown_ticks = ~std::uint64_t{0};
-inline constexpr std::uint32_t exception_name_word = 2;  ///< where the type's name begins
 
 /// A stamp, from its low bit up:
 ///

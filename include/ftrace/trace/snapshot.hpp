@@ -26,12 +26,19 @@ struct trace_event {
     static constexpr std::uint64_t unknown = ~std::uint64_t{0};
     static constexpr std::size_t no_arguments = ~std::size_t{0};
     static constexpr std::uint32_t no_exception = ~std::uint32_t{0};
+    static constexpr std::uint32_t same_thread = ~std::uint32_t{0};
+
+    [[nodiscard]] FTRACE_NOTRACE constexpr std::uint32_t call_thread() const {
+        return began_on == same_thread ? thread : began_on;
+    }
 
     event_kind kind = event_kind::none;
     graph_end end = graph_end::returned;  ///< graph_return: how the call ended
     /// graph_return: whether return_value and what follows it hold something.
     bool has_return_value = false;
     std::uint32_t thread = 0;  ///< index into trace_snapshot::threads
+    /// graph_return: the thread that began the call, if it was another one: a fiber moved.
+    std::uint32_t began_on = same_thread;
     std::uint32_t cpu = 0;
     std::uint32_t depth = 0;  ///< graph events: how many traced functions are around it
     /// graph_return: calls of this thread so far that could not be traced for want of room.
