@@ -135,7 +135,9 @@ private:
                 continue;
             }
             for (std::size_t at = calls.size(); at-- > 0;) {
-                if (trace_.events[calls[at]].ip != e.ip) continue;
+                const trace_event& call = trace_.events[calls[at]];
+                const bool timely = e.call_time == trace_event::unknown || e.call_time == call.time;
+                if (call.ip != e.ip || !timely) continue;
                 partner_[calls[at]] = i;
                 partner_[i] = calls[at];
                 calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(at));

@@ -21,15 +21,15 @@ namespace detail {
 ///      0   stamp      event_stamp      event_stamp      event_stamp
 ///      8   words[0]   ticks            ticks            ticks
 ///     16   words[1]   site             site             site
-///     24   words[2]   return address   return address   how long the call took, or `unknown_ticks`
-///
-/// How long: in ticks; in nanoseconds where a recorder leaves out the time that a thread slept.
+///     24   words[2]   return address   return address   ticks of the call
 ///
 /// What follows a call are its argument words. What follows a graph_return are slots of
 ///
 ///     the result      of calls that returned: arch::result_words
-///     notes           how many calls of the thread were not hooked so far; and of a call that
-///                     another thread began, that thread's id and generation, else 0 and 0
+///     notes           how many calls of the thread were not hooked so far, and of a call that
+///                     another thread began, that thread's id, in the upper half; its generation;
+///                     and where the time that a thread sleeps does not count, how many nanoseconds
+///                     it ran during the call, or `unknown_ticks`
 ///     the exception   the entry of the function that catches it, and the type's linker name, eight
 ///                     letters a word, as many as there is room for
 ///
@@ -44,6 +44,14 @@ struct event_slot {
 static_assert(sizeof(event_slot) == 32 && alignof(event_slot) == 8);
 
 inline constexpr std::uint64_t unknown_ticks = ~std::uint64_t{0};
+
+/// Whether it is known when a call ended, and so how long it took: not of one whose end was noticed
+/// later. `here`: it began on the thread that tells.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION constexpr bool end_is_exact(graph_end end,
+                                                                    bool here) noexcept {
+    if (end == graph_end::thread_exit) return here;
+    return end != graph_end::longjmp && end != graph_end::abandoned;
+}
 
 /// A stamp, from its low bit up:
 ///

@@ -62,24 +62,33 @@ FTRACE_NO_INSTRUMENTATION inline bool record_entry(const ftrace_graph_ent& call,
     return true;
 }
 
+/// Whether a call is long enough to be written; of unknown duration, whether it may have been.
+FTRACE_NO_INSTRUMENTATION inline bool is_long_enough(const recorder& wanted, std::uint64_t ticks,
+                                                     std::uint64_t ran) noexcept {
+    return ran == unknown_ticks ? ticks >= wanted.threshold_ticks : ran >= wanted.threshold;
+}
+
 /// What follows a graph_return in the buffer.
 struct end_words {
     std::uint64_t words[3 * (ring_buffer::largest_event - 1)];
     std::uint32_t count = 0;
 
+    /// `ran`: how many nanoseconds the thread ran; unknown_ticks.
     FTRACE_NO_INSTRUMENTATION void fill(const recorder& wanted, const ftrace_graph_ret& call,
-                                        const graph_call& began, const thread_buffer& thread,
+                                        const graph_call& began, bool here, std::uint64_t ran,
                                         const ftrace_regs& regs) noexcept {
-        const bool moved = !began.began_on(thread);
-        const bool notes = call.overrun != 0 || moved || call.end == graph_end::exception;
+        const bool notes =
+            call.overrun != 0 || !here || !wanted.sleep_time || call.end == graph_end::exception;
         if (call.end == graph_end::returned && (wanted.results || notes)) {
             arch::copy_result_words(regs, words);
             count = arch::result_words;
         }
         if (!notes) return;
-        words[count++] = call.overrun;
-        words[count++] = moved ? static_cast<std::uint64_t>(began.tid) : 0;
-        words[count++] = moved ? began.generation : 0;
+        const std::uint64_t most = 0xffff'ffff;
+        words[count++] = (call.overrun < most ? call.overrun : most) |
+                         (here ? 0 : std::uint64_t{static_cast<std::uint32_t>(began.tid)} << 32);
+        words[count++] = here ? 0 : began.generation;
+        words[count++] = ran;
         if (call.end != graph_end::exception) return;
         words[count++] = call.handler;
         if (call.exception != nullptr) add_name(*call.exception);
@@ -123,14 +132,17 @@ FTRACE_NO_INSTRUMENTATION inline void record_return(const ftrace_graph_ret& call
     if (began.silent) return;
     thread_buffer* const thread = self.buffers.of_this_thread();
     if (thread == nullptr) return;
-    const std::uint64_t duration = duration_of(self, began, *thread, call.end, now);
+    const bool here = began.began_on(*thread);
+    std::uint64_t ran = unknown_ticks;
+    if (!self.sleep_time && here && end_is_exact(call.end, here) &&
+        began.run_time != unknown_ticks) {
+        ran = run_time();
+        if (ran != unknown_ticks) ran -= began.run_time;
+    }
     const bool held = self.threshold != 0;
-    // Of unknown duration, a call that may have been long enough is shown.
-    if (held && (duration == unknown_ticks ? now - began.ticks < self.threshold_ticks
-                                           : duration < self.threshold))
-        return;
+    if (held && !is_long_enough(self, now - began.ticks, ran)) return;
     end_words more;
-    more.fill(self, call, began, *thread, regs);
+    more.fill(self, call, began, here, ran, regs);
     const std::uint32_t slots = 1 + (more.count + 2) / 3;
     const std::uint32_t before = held ? self.call_slots() : 0;
     std::uint64_t at = thread->reserve(before + slots, held ? 2 : 1);
@@ -144,7 +156,7 @@ FTRACE_NO_INSTRUMENTATION inline void record_return(const ftrace_graph_ret& call
                             arch::current_cpu(),
                             static_cast<std::uint32_t>(call.depth),
                             call.end};
-    thread->ring.write(at, pack(stamp), now, call.func, duration);
+    thread->ring.write(at, pack(stamp), now, call.func, began.ticks);
 }
 
 /// The calls that function_graph could not hook, while it ran and before. Read by any thread.

@@ -13,12 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/argument_words.hpp>
-#include <ftrace/arch/clock.hpp>
-#include <ftrace/arch/registers.hpp>
 #include <ftrace/core/config.hpp>
-#include <ftrace/graph/graph_end.hpp>
 #include <ftrace/trace/event.hpp>
-#include <ftrace/trace/recorder.hpp>
 #include <ftrace/trace/thread_buffer.hpp>
 
 namespace ftrace::inline v0::detail {
@@ -36,6 +32,15 @@ struct graph_call {
     }
 };
 
+/// How long the calling thread has run, in nanoseconds; `unknown_ticks` where the kernel does not
+/// say. Costs a system call.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uint64_t run_time() noexcept {
+    timespec now{};
+    if (::syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &now) != 0) return unknown_ticks;
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 struct held_call : graph_call {
     std::uint32_t cpu;
     std::uintptr_t parent_ip;
@@ -52,30 +57,5 @@ struct held_call : graph_call {
         return sizeof(held_call) + (arguments ? arch::argument_words * sizeof(std::uint64_t) : 0);
     }
 };
-
-/// How long the calling thread has run, in nanoseconds; `unknown_ticks` where the kernel does not
-/// say. Costs a system call.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uint64_t run_time() noexcept {
-    timespec now{};
-    if (::syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, &now) != 0) return unknown_ticks;
-    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-           static_cast<std::uint64_t>(now.tv_nsec);
-}
-
-/// How long a call took that ends at `now`, by the recorder's measure. Unknown is that of a call
-/// whose end was noticed later, and that of one which another thread began, since there is no
-/// clock of both that stands still while they sleep.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline std::uint64_t duration_of(
-    const recorder& wanted, const graph_call& call, const thread_buffer& thread, graph_end end,
-    std::uint64_t now) noexcept {
-    const bool here = call.began_on(thread);
-    if (end == graph_end::longjmp || end == graph_end::abandoned ||
-        (end == graph_end::thread_exit && !here))
-        return unknown_ticks;
-    if (wanted.sleep_time) return now - call.ticks;
-    if (!here || call.run_time == unknown_ticks) return unknown_ticks;
-    const std::uint64_t then = run_time();
-    return then == unknown_ticks ? unknown_ticks : then - call.run_time;
-}
 
 }  // namespace ftrace::inline v0::detail

@@ -28,7 +28,7 @@ namespace ftrace::inline v0::detail {
 
 class trace_reader {
 public:
-    /// `sleep_time`: durations were recorded in ticks, and else in nanoseconds.
+    /// `sleep_time`: durations are the time from a call to its end; else they were recorded.
     FTRACE_NOTRACE trace_reader(const tracer_buffers& buffers, const clock_scale& clock,
                                 bool sleep_time, trace_snapshot& out)
         : buffers_(buffers), clock_(clock), sleep_time_(sleep_time), out_(out) {}
@@ -107,9 +107,11 @@ private:
         event.time = clock_.time(slot.words[0]);
         event.ip = slot.words[1];
         if (stamp.kind == event_kind::graph_return) {
-            if (slot.words[2] != unknown_ticks)
-                event.duration = sleep_time_ ? clock_.duration(slot.words[2]) : slot.words[2];
-            take_end(event, stamp, words);
+            event.call_time = clock_.time(slot.words[2]);
+            event.end = stamp.end;
+            const bool here = take_end(event, stamp.slots - 1, words);
+            if (sleep_time_ && end_is_exact(event.end, here))
+                event.duration = clock_.duration(slot.words[0] - slot.words[2]);
         } else {
             event.parent_ip = slot.words[2];
             if (stamp.slots > 1) {
@@ -122,12 +124,10 @@ private:
         return stamp.slots;
     }
 
-    /// What follows a graph_return: see event_slot.
-    FTRACE_NOTRACE void take_end(trace_event& event, const event_stamp& stamp,
+    /// What follows a graph_return: see event_slot. Whether the call began on the thread that tells.
+    FTRACE_NOTRACE bool take_end(trace_event& event, std::uint32_t slots,
                                  const std::uint64_t* words) {
-        event.end = stamp.end;
-        std::uint32_t slots = stamp.slots - 1;
-        if (stamp.end == graph_end::returned && slots > 0) {
+        if (event.end == graph_end::returned && slots > 0) {
             event.has_return_value = true;
             event.return_value = words[0];
             event.return_high = words[1];
@@ -135,11 +135,13 @@ private:
             words += 3;
             --slots;
         }
-        if (slots == 0) return;
+        if (slots == 0) return true;
         event.overrun = static_cast<std::uint32_t>(words[0]);
-        if (words[1] != 0)
-            moved_.push_back({out_.events.size(), {static_cast<pid_t>(words[1]), words[2]}});
+        const auto tid = static_cast<pid_t>(words[0] >> 32);
+        if (tid != 0) moved_.push_back({out_.events.size(), {tid, words[1]}});
+        if (words[2] != unknown_ticks) event.duration = words[2];
         if (slots > 1) take_exception(event, slots - 1, words + 3);
+        return tid == 0;
     }
 
     FTRACE_NOTRACE void take_exception(trace_event& event, std::uint32_t slots,

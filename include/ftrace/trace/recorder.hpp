@@ -46,8 +46,8 @@ struct recorder {
 
     // function_graph
     bool results = true;
-    bool sleep_time = true;       ///< durations are ticks; else nanoseconds in which the thread ran
-    std::uint64_t threshold = 0;  ///< of durations, in that unit; calls that take less are left out
+    bool sleep_time = true;             ///< whether the time in which a thread does not run counts
+    std::uint64_t threshold = 0;        ///< nanoseconds; calls that take less are left out
     std::uint64_t threshold_ticks = 0;  ///< the same in ticks
     int max_depth = 0;                  ///< 0: no limit
     graph_sites graph_functions;        ///< traced with all they call; none: every function

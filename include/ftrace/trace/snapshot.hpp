@@ -45,10 +45,11 @@ struct trace_event {
     std::uint32_t overrun = 0;
     /// graph_return by an exception: index into trace_snapshot::exceptions.
     std::uint32_t exception = no_exception;
-    std::uint64_t time = 0;            ///< of the call, or of its end
-    std::uintptr_t ip = 0;             ///< the function's site
-    std::uintptr_t parent_ip = 0;      ///< the return address of the call; 0 in graph_return
-    std::uint64_t duration = unknown;  ///< graph_return: nanoseconds since the call
+    std::uint64_t time = 0;             ///< of the call, or of its end
+    std::uintptr_t ip = 0;              ///< the function's site
+    std::uintptr_t parent_ip = 0;       ///< the return address of the call; 0 in graph_return
+    std::uint64_t duration = unknown;   ///< graph_return: nanoseconds that the call took
+    std::uint64_t call_time = unknown;  ///< graph_return: of the call
     /// The first integer word of the result, also where the type is void; the second one; and the
     /// low word of the first vector register.
     std::uint64_t return_value = 0, return_high = 0, return_vector = 0;

@@ -255,9 +255,8 @@ private:
         recorder_.graph_functions = graph_functions_.list();
         recorder_.graph_notrace = graph_notrace_.list();
         if (options_.tracing_thresh == 0) return;
-        const std::uint64_t nanoseconds = options_.tracing_thresh * 1000;
-        recorder_.threshold_ticks = detail::clock_scale::since(begin_).ticks(nanoseconds);
-        recorder_.threshold = options_.sleep_time ? recorder_.threshold_ticks : nanoseconds;
+        recorder_.threshold = options_.tracing_thresh * 1000;
+        recorder_.threshold_ticks = detail::clock_scale::since(begin_).ticks(recorder_.threshold);
     }
 
     std::string name_;
