@@ -545,6 +545,45 @@ TEST_CASE("text: a fiber's call that returns later is not announced as left", "[
           " 0)   0.250 us    |    }\n");
 }
 
+TEST_CASE("text: the end of a fiber's call on another thread is no end of a call there",
+          "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    // Both threads are in parse; the fiber of the first one goes on, and returns, on the second.
+    trace.events = {enter(0, parse_ip, 1'000, 0, 0),       enter(0, parse_ip, 2'000, 1, 1),
+                    enter(1, hash_ip, 3'000, 1, 1),        leave(0, parse_ip, 4'000, 3'000, 1, 1),
+                    leave(1, hash_ip, 5'000, 2'000, 1, 1), leave(0, parse_ip, 6'000, 4'000, 1, 1),
+                    enter(0, main_ip, 7'000, 0, 0)};
+    trace.events[3].began_on = 0;
+    CHECK(graph(trace) ==
+          " 0)               |  ns::parse() {\n"
+          " 1)               |  ns::parse() {\n"
+          " 1)               |    hash<int>() {\n"
+          " 1)   3.000 us    |  } /* ns::parse */\n"
+          " 1)   2.000 us    |    }\n"
+          " 1)   4.000 us    |  }\n"
+          " 0)               |  main() {\n");
+}
+
+TEST_CASE("text: of two fibers' calls each has its own end", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    // Two fibers are in parse at the same depth; the first one returns first.
+    trace.events = {enter(0, parse_ip, 1'000), enter(0, parse_ip, 2'000),
+                    leave(0, parse_ip, 3'000, 2'000), leave(0, parse_ip, 4'000, 2'000)};
+    trace.events[2].call_time = 1'000;
+    trace.events[3].call_time = 2'000;
+    CHECK(graph(trace) ==
+          " 0)               |  ns::parse() {\n"
+          " 0)               |  ns::parse() {\n"
+          " 0)   2.000 us    |  } /* ns::parse */\n"
+          " 0)   2.000 us    |  }\n");
+    // Without a time the innermost is meant, as where calls nest.
+    trace.events[2].call_time = trace.events[3].call_time = trace_event::unknown;
+    CHECK(graph(trace) ==
+          " 0)               |  ns::parse() {\n"
+          " 0)   2.000 us    |  ns::parse();\n"
+          " 0)   2.000 us    |  } /* ns::parse */\n");
+}
+
 TEST_CASE("text: calls of a thread that is over are closed", "[export]") {
     trace_snapshot trace = sample("function_graph");
     trace.threads = {{1, "app"}, {2, "worker"}};

@@ -22,6 +22,10 @@ namespace traced {
 volatile int total = 0;
 
 __attribute__((noinline)) void leaf(int n) { total = total + n; }
+__attribute__((noinline)) void naps() {
+    ::usleep(60'000);
+    total = 0;
+}
 __attribute__((noinline)) void outer(int n) {
     leaf(n);
     leaf(n + 1);
@@ -91,6 +95,12 @@ TEST_CASE("calls itself often, and has no memory", "[.][deep]") {
     ::setrlimit(RLIMIT_AS, &nothing);
     traced::deep(10'000);
     ::setrlimit(RLIMIT_AS, &before);
+    std::exit(7);
+}
+
+TEST_CASE("sleeps", "[.][naps]") {
+    traced::leaf(1);
+    traced::naps();
     std::exit(7);
 }
 
@@ -216,6 +226,24 @@ TEST_CASE("autostart: obeys all of its variables", "[autostart]") {
               .status == 7);
     CHECK_THAT(contents(path), StartsWith(header + "traced::outer() {\n"
                                                    "} /* traced::outer ret=0x"));
+    CHECK(run(options + " FTRACE_GRAPH_NOTRACE=traced::leaf FTRACE_NOTRACE='*global*'").status ==
+          7);
+    CHECK(contents(path) == header + "traced::outer(1);\n");
+    std::remove(path.c_str());
+}
+
+TEST_CASE("autostart: a threshold, with and without the time that is slept", "[autostart]") {
+    const std::string path = temporary("threshold");
+    const std::string graph =
+        "FTRACE_TRACER=function_graph FTRACE_FILTER='traced::naps; traced::leaf' "
+        "FTRACE_OUTPUT=" +
+        path + " FTRACE_OPTIONS=nofuncgraph-cpu,nofuncgraph-duration";
+    CHECK(run(graph + " FTRACE_THRESH=50000", "naps").status == 7);
+    CHECK_THAT(contents(path), ContainsSubstring("traced::naps();\n"));
+    CHECK(run(graph + ",nosleep-time FTRACE_THRESH=50000", "naps").status == 7);
+    CHECK_THAT(contents(path), !ContainsSubstring("naps"));
+    CHECK(run(graph + ",nosleep-time FTRACE_THRESH=0", "naps").status == 7);
+    CHECK_THAT(contents(path), ContainsSubstring("traced::leaf(1);\ntraced::naps();\n"));
     std::remove(path.c_str());
 }
 
@@ -246,6 +274,15 @@ TEST_CASE("autostart: a mistake is one line, and the program runs untraced", "[a
                  "nearest: traced::leaf"},
              row{"FTRACE_TRACER=function FTRACE_GRAPH_FUNCTION=traced::leaf", "function_graph"},
              row{"FTRACE_TRACER=function_graph FTRACE_MAX_DEPTH=two", "FTRACE_MAX_DEPTH is 'two'"},
+             row{"FTRACE_TRACER=function_graph FTRACE_THRESH=1ms",
+                 "FTRACE_THRESH is '1ms': write a number from 0 to 1000000000000\n"},
+             row{"FTRACE_TRACER=function FTRACE_THRESH=5",
+                 "FTRACE_THRESH: tracing_thresh is for the tracer function_graph"},
+             row{"FTRACE_TRACER=function_graph FTRACE_TRACING_THRESH=5",
+                 "did you mean 'FTRACE_THRESH'?"},
+             row{"FTRACE_TRACER=function_graph FTRACE_GRAPH_NOTRACE=traced::laef",
+                 "FTRACE_GRAPH_NOTRACE: no traceable function matches 'traced::laef'; nearest: "
+                 "traced::leaf"},
              row{"FTRACE_TRACER=function FTRACE_BUFFER_KB=-1", "FTRACE_BUFFER_KB is '-1'"},
              row{"FTRACE_TRACER=function FTRACE_OPTIONS=funcgraph-prco",
                  "did you mean 'funcgraph-proc'?"},
