@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/arch/signal_return.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/result.hpp>
@@ -27,7 +28,7 @@ public:
     static constexpr std::size_t most = std::size_t{1} << 19, fewest = 64;  // blocks
 
     FTRACE_NOTRACE explicit block_pool(std::uintptr_t personality) noexcept
-        : section_(personality) {}
+        : section_(personality, arch::signal_return::find()) {}
     block_pool(const block_pool&) = delete;
     block_pool& operator=(const block_pool&) = delete;
     FTRACE_NOTRACE ~block_pool() = default;

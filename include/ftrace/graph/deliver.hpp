@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
+#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
@@ -12,9 +13,6 @@ namespace ftrace::inline v0::detail {
 
 struct graph_access {
     FTRACE_NO_INSTRUMENTATION static std::uint32_t& ticket(fgraph_ops& ops) noexcept {
-        return ops.ticket_;
-    }
-    FTRACE_NO_INSTRUMENTATION static std::uint32_t ticket(const fgraph_ops& ops) noexcept {
         return ops.ticket_;
     }
     FTRACE_NO_INSTRUMENTATION static auto entry(const fgraph_ops& ops) noexcept {
@@ -37,6 +35,7 @@ struct call_end {
     unsigned long retval = 0;
     const std::type_info* exception = nullptr;
     unsigned long handler = 0;
+    arch::x87_results* x87 = nullptr;  ///< of a return
 };
 
 FTRACE_NO_INSTRUMENTATION inline void* thread_data_of(shadow_stack& stack, const fgraph_ops& ops,
@@ -52,6 +51,7 @@ FTRACE_NO_INSTRUMENTATION inline void tell_one(const graph_state& state, shadow_
                                                ftrace_regs& regs) noexcept {
     fgraph_ops* const ops = state.table.find(ticket);
     if (__builtin_expect(ops == nullptr, 0)) return;
+    if (end.x87 != nullptr && !graph_access::options(*ops).no_x87) end.x87->take_off();
     const ftrace_graph_ret event{frame.func,      end.retval, static_cast<int>(frame.depth),
                                  mine.overruns(), end.how,    end.exception,
                                  end.handler,     data,       thread_data_of(mine, *ops, ticket)};
@@ -68,9 +68,19 @@ FTRACE_NO_INSTRUMENTATION inline void tell_all(const graph_state& state, shadow_
     tell_one(state, mine, frame, frame.ticket, frame.data, end, regs);
 }
 
+/// Counts an end that cannot be told.
+FTRACE_NO_INSTRUMENTATION inline void miss_all(const graph_state& state,
+                                               const shadow_frame& frame) noexcept {
+    for (const call_note* note = frame.more; note != nullptr; note = note->next)
+        if (fgraph_ops* const ops = state.table.find(note->ticket)) graph_access::miss(*ops);
+    if (fgraph_ops* const ops = state.table.find(frame.ticket)) graph_access::miss(*ops);
+}
+
 /// Registers of a call that did not return.
 struct no_registers {
-    alignas(16) std::byte bytes[sizeof(ftrace_regs)] = {};
+    alignas(16) std::byte bytes[sizeof(ftrace_regs)];
+
+    FTRACE_NO_INSTRUMENTATION no_registers() noexcept { __builtin_memset(bytes, 0, sizeof bytes); }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION ftrace_regs& regs() noexcept {
         return *reinterpret_cast<ftrace_regs*>(bytes);
     }
@@ -109,7 +119,7 @@ FTRACE_NO_INSTRUMENTATION inline void end_call(graph_state& state, shadow_frame*
     const std::uint64_t section = section_of(*thread);
     if (__builtin_expect(is_inside(section), 0)) {
         // Between any two instructions of who works on the lists.
-        if (shadow_stack::end_elsewhere(frame)) ++thread->missed;
+        if (shadow_stack::end_elsewhere(frame)) miss_all(state, *frame);
         return;
     }
     enter_section(*thread, section);

@@ -149,15 +149,15 @@ struct graph_statistics {
 }
 
 /// In an entry callback: what the ops keeps of the nearest call around this one, on the same stack,
-/// whose end it wants; nullptr if there is none. The search passes the calls that other fgraph_ops
-/// hooked in between. (Kernel: fgraph_retrieve_parent_data.)
+/// whose end it wants (fgraph_options::call_data). Null: there is none. Takes as long as there are
+/// other hooked calls in between. (Kernel: fgraph_retrieve_parent_data.)
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* ftrace_graph_parent_data(
-    const ftrace_graph_ent& call, const fgraph_ops& ops) noexcept {
+    const ftrace_graph_ent& call, fgraph_ops& ops) noexcept {
+    const std::uint32_t ticket = detail::graph_access::ticket(ops);
     const detail::thread_state* const thread = detail::this_thread();
     const detail::shadow_stack* const stack =
         thread == nullptr ? nullptr : detail::graph_state::existing(*thread);
     if (stack == nullptr) return nullptr;
-    const std::uint32_t ticket = detail::graph_access::ticket(ops);
     for (const detail::shadow_frame* each = call.around; each != nullptr;
          each = stack->around(*each)) {
         if (each->ticket == ticket) return each->data;

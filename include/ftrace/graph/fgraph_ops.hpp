@@ -10,9 +10,10 @@
 #include <typeinfo>
 
 namespace ftrace::inline v0 {
+
 namespace detail {
 struct shadow_frame;
-}  // namespace detail
+}
 
 /// A call that begins (include/linux/ftrace.h, struct ftrace_graph_ent).
 struct ftrace_graph_ent {
@@ -24,7 +25,7 @@ struct ftrace_graph_ent {
     int depth;
     void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
     void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call
-    const detail::shadow_frame* around;  ///< the library's own: see ftrace_graph_parent_data()
+    const detail::shadow_frame* around;  ///< the library's: for ftrace_graph_parent_data()
 };
 
 /// A call that ends (struct ftrace_graph_ret).
@@ -48,6 +49,9 @@ struct fgraph_options {
     std::size_t call_data = 0;    ///< bytes of each call, at a multiple of 16; at most 65,536
     std::size_t thread_data = 0;  ///< bytes of each thread, until the thread or the ops is gone
     int max_depth = 0;  ///< calls that have so many hooked ones around them are left out; 0: none
+    /// The return callback promises to use no long double and no MMX, of results neither: then those
+    /// on the x87 stack need not be moved out of its way, which costs as much as half the hook.
+    bool no_x87 = false;
 };
 
 namespace detail {

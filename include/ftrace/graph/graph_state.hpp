@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
-#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
@@ -33,7 +32,6 @@ struct graph_state {
     block_pool blocks;
     own_stacks stacks;
     unwinder_table unwinders;
-    bool tells_state_in_use = arch::tells_state_in_use();
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack
     shadow_stack* first = nullptr;
 

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
-#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/thread_state.hpp>
 #include <ftrace/graph/deliver.hpp>
@@ -17,12 +16,12 @@ FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_stat
                                                  fgraph_ops& ops, unsigned long func,
                                                  std::uintptr_t* slot, ftrace_regs& regs) noexcept {
     const fgraph_options& options = graph_access::options(ops);
-    shadow_stack* const stack = graph_state::existing(thread);
-    std::uint32_t depth = 0;
-    if (arch::is_hooked(regs))
-        depth = frame_of(*slot)->depth;
-    else if (stack != nullptr)
-        depth = stack->depth_at(reinterpret_cast<std::uintptr_t>(slot));
+    const shadow_stack* const stack = graph_state::existing(thread);
+    const shadow_frame* around = nullptr;
+    if (stack != nullptr)
+        around = arch::is_hooked(regs) ? stack->around(*frame_of(*slot))
+                                       : stack->around(reinterpret_cast<std::uintptr_t>(slot));
+    const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1;
     if (options.max_depth != 0 && static_cast<int>(depth) >= options.max_depth)
         return graph_access::miss(ops);
     shadow_stack* const keeper =
@@ -33,8 +32,8 @@ FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_stat
         keeper == nullptr ? nullptr : thread_data_of(*keeper, ops, graph_access::ticket(ops));
     const auto entry = graph_access::entry(ops);
     if (entry != nullptr)
-        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept, nullptr},
-              ops, regs);
+        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept, around}, ops,
+              regs);
 }
 
 /// Hooks one call, whose return address lies at `slot`, if its entry callback wants that.
@@ -97,9 +96,9 @@ struct graph_return {
         std::uintptr_t trampoline, ftrace_regs& regs) noexcept {
         // Callbacks came before, so that the state is there.
         if (graph_state* const state = shared_graph()) {
-            const arch::x87_results kept(state->tells_state_in_use);
+            arch::x87_results x87(regs);
             end_call(*state, frame_of(trampoline),
-                     {graph_end::returned, arch::integer_result(regs)}, regs);
+                     {graph_end::returned, arch::integer_result(regs), nullptr, 0, &x87}, regs);
         }
         return arch::used_return_width(regs);
     }

@@ -172,15 +172,19 @@ public:
                shadow_frame::unused;
     }
 
-    /// How deep a call at `slot` is, if nothing is hooked for it.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint32_t depth_at(
+    /// The call around one at `slot` for which nothing is hooked.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
         std::uintptr_t slot) const noexcept {
+        if (!on_own_stack(slot)) return others_.peek(slot);
         const shadow_frame* outer = own_;
-        if (on_own_stack(slot))
-            while (outer != nullptr && outer->where() < slot) outer = outer->around;
-        else
-            outer = others_.peek(slot);
-        return outer == nullptr ? 0 : outer->depth + 1;
+        while (outer != nullptr && outer->where() < slot) outer = outer->around;
+        return outer;
+    }
+    /// The call around a hooked one.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
+        const shadow_frame& frame) const noexcept {
+        const std::uintptr_t slot = frame.where();
+        return on_own_stack(slot) ? frame.around : other_stacks::around(frame, slot);
     }
 
     /// The hooked call around another one on its stack, or null.

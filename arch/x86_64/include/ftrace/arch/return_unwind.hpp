@@ -3,11 +3,11 @@
 // One FDE describes all blocks (DWARF 5, 6.4; "z", "P", "R" and "S" as in the psABI, 4.2.4, and
 // the LSB):
 //     CFA     rsp, and 8 more between push and lea, and behind each push of the landing pad
-//     return  [frame i] before a push, [CFA - 8] after it; both minus 1
+//     return  [frame i] before a push, [CFA - 8] after it; both minus 1, but for signal handlers'
 // "S": else an unwinder would take two frames with one CFA for one. With it, it looks up the
 // caller's address itself and not the call before it: hence the minus 1. Trampolines start at byte 1
 // because of the reverse: an unwinder coming from the hooked function looks up its return address
-// minus 1.
+// minus 1. Where a signal handler returns to, nothing was called: its rules begin at that address.
 // "P": the personality routine. An exception, on its way through the trampoline, calls it when the
 // hooked function's own frame is gone: that tells how the call ended (graph/unwinding.hpp).
 #pragma once
@@ -37,9 +37,11 @@ static_assert((trampoline_offset::before_call & pushed_bits) != 0 &&
 /// The .eh_frame section of all blocks.
 class return_unwind_section : public unwind_section {
 public:
-    /// `personality`: the address of the routine, in code that stays.
-    FTRACE_NOTRACE explicit return_unwind_section(std::uintptr_t personality) noexcept
-        : personality_(personality) {}
+    /// `personality`: the address of the routine, in code that stays; `signal_return`: of what
+    /// handlers return to.
+    FTRACE_NOTRACE return_unwind_section(std::uintptr_t personality,
+                                         std::uintptr_t signal_return) noexcept
+        : personality_(personality), signal_return_(signal_return) {}
 
     /// Describes [begin, begin + size).
     FTRACE_NOTRACE void describe(std::uintptr_t begin, std::uintptr_t size) noexcept {
@@ -73,7 +75,8 @@ private:
     }
 
     // return address =
-    //     (ip % entry_size & pushed_bits ? [CFA - 8] : [ip - ip % entry_size + code_size]) - 1
+    //     (ip % entry_size & pushed_bits ? [CFA - 8] : [ip - ip % entry_size + code_size])
+    //     - (that != signal_return)
     // The CFA is on the expression's stack from the start.
     FTRACE_NOTRACE void describe_return() noexcept {
         byte(val_expression), byte(return_column);
@@ -91,7 +94,8 @@ private:
         land(to_slot);
         byte(op_lit0 + 8), byte(op_minus);
         land(to_end);
-        byte(op_deref), byte(op_lit0 + 1), byte(op_minus);
+        byte(op_deref), byte(op_dup), byte(op_const8u), word(signal_return_);
+        byte(op_ne), byte(op_minus);
         close_expression(size);
     }
 
@@ -101,6 +105,7 @@ private:
     }
 
     std::uintptr_t personality_;
+    std::uintptr_t signal_return_;
 };
 
 }  // namespace ftrace::inline v0::arch
