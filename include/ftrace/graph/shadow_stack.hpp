@@ -187,13 +187,6 @@ public:
         return on_own_stack(slot) ? frame.around : other_stacks::around(frame, slot);
     }
 
-    /// The hooked call around another one on its stack, or null.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
-        const shadow_frame& frame) const noexcept {
-        const std::uintptr_t slot = frame.where();
-        return on_own_stack(slot) ? frame.around : other_stacks::around(frame, slot);
-    }
-
     /// Calls not hooked for want of room.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t overruns() const noexcept {
         return __atomic_load_n(&overruns_, __ATOMIC_RELAXED);

@@ -21,7 +21,7 @@ namespace ftrace::inline v0::detail {
 /// Whether a call is traced: inside a graph function or one itself, and in none that silences.
 /// `silences`: it is not, but has to be hooked, for what it calls is not traced either.
 FTRACE_NO_INSTRUMENTATION inline bool in_graph(const recorder& wanted, const ftrace_graph_ent& call,
-                                               const fgraph_ops& op, bool& silences) noexcept {
+                                               fgraph_ops& op, bool& silences) noexcept {
     silences = false;
     if (wanted.graph_functions.empty() && wanted.graph_notrace.empty()) return true;
     // The call around is hooked by this ops: so it is in the graph, or silent.

@@ -68,7 +68,8 @@ public:
           options_(options),
           graph_(&detail::record_entry, &detail::record_return, &recorder_,
                  {.call_data =
-                      detail::held_call::bytes(options.tracing_thresh != 0, options.arguments)}) {
+                      detail::held_call::bytes(options.tracing_thresh != 0, options.arguments),
+                  .no_x87 = true}) {
         function_.private_data = &recorder_;
     }
     tracer(const tracer&) = delete;
