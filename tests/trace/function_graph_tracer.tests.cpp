@@ -10,6 +10,13 @@
 
 #include "graph_shape.hpp"
 
+// As its name says, whatever the compiler knows of its callers.
+#ifdef __clang__
+#define KEPT __attribute__((noinline))
+#else
+#define KEPT __attribute__((noipa))
+#endif
+
 namespace traced {
 
 __attribute__((noinline)) int leaf(int n) { return n + 1; }
@@ -40,14 +47,14 @@ __attribute__((noinline)) int failing() {
     return result;
 }
 template <typename T>
-__attribute__((noinline)) T gives(T value) {
+KEPT T gives(T value) {
     volatile T result = value;
     return result;
 }
 struct truth {
     int value;
-    __attribute__((noinline)) explicit truth(int v) : value(v) {}
-    __attribute__((noinline)) explicit operator bool() const { return value != 0; }
+    KEPT explicit truth(int v) : value(v) {}
+    KEPT explicit operator bool() const { return value != 0; }
 };
 
 }  // namespace traced
