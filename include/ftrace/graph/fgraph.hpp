@@ -42,7 +42,7 @@ FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
     {
         const internal_section untraced;
         code = {arch::return_stub_for<graph_return>(arch::widest_vector_register()),
-                trampoline_personality::address()};
+                trampoline_personality::address(), &graph_thread::ended};
     }
     pin_object(reinterpret_cast<const void*>(code.personality));
     return make_graph(*shared, code);
