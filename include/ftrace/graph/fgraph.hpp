@@ -6,6 +6,7 @@
 #include <ftrace/arch/return_stub.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/lock.hpp>
+#include <ftrace/core/memory.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/result.hpp>
@@ -43,7 +44,7 @@ FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
         stub = arch::return_stub_for<graph_return>(arch::widest_vector_register());
     }
     pin_object(reinterpret_cast<const void*>(stub));
-    return graph(*shared, stub);
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return graph(*shared, stub); });
 }
 
 }  // namespace detail
