@@ -31,8 +31,8 @@ FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint3
 }
 
 /// The graph's state, made if there is none yet. It asks the dynamic linker, so it has to be called
-/// before the process is locked (see locked_registry). nullptr inside callbacks, where nothing can be
-/// registered, and where there is no state of the process.
+/// before the process is locked (see locked_registry). nullptr inside callbacks, where nothing can
+/// be registered, and where there is no state of the process.
 FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
     process_state* const shared = process();
     if (shared == nullptr || shared_graph() != nullptr) return shared_graph();

@@ -53,8 +53,8 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
 }
 
 /// The state, made at first use; `stub` is what trampolines will call, in an object that stays
-/// loaded. Not under the process's lock: asks the dynamic linker. Of two threads that make it at the
-/// same time one gets the other's.
+/// loaded. Not under the process's lock: asks the dynamic linker. Of two threads that make it at
+/// the same time one gets the other's.
 FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::uintptr_t stub) {
     if (graph_state* const state = shared_graph()) return state;
     if (arch::has_hardware_shadow_stack())
