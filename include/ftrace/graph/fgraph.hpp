@@ -45,7 +45,7 @@ FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
                 trampoline_personality::address(), &graph_thread::ended};
     }
     pin_object(reinterpret_cast<const void*>(code.personality));
-    return make_graph(*shared, code);
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return make_graph(*shared, code); });
 }
 
 }  // namespace detail
