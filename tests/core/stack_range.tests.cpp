@@ -115,8 +115,8 @@ TEST_CASE("stack_range: of a process's first thread that another thread forked",
 }
 
 TEST_CASE("stack_range: what was left behind", "[core][stack]") {
-    void* const memory = ::mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const memory =
+        ::mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     REQUIRE(memory != MAP_FAILED);
     const std::uintptr_t begin = address_of(memory);
     const stack_range stack{begin, begin + 8 * page};
