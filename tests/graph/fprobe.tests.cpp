@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "event_log.hpp"
+#include "fiber.hpp"
 
 using namespace ftrace;
 using Catch::Matchers::ContainsSubstring;
@@ -69,6 +70,17 @@ HOOKED_FUNCTION int unregisters(int x) {
     KEEP(x);
     return x;
 }
+HOOKED_FUNCTION int yields(fiber& self) {
+    self.yield();
+    int result = 3;
+    KEEP(result);
+    return result;
+}
+HOOKED_FUNCTION int yields_inside(fiber& self) {
+    int result = yields(self);
+    KEEP(result);
+    return result;
+}
 // Jumps to leaf(x).
 int jumps_to_leaf(int x);
 HOOKED_FUNCTION int calls_jump(int x) {
@@ -104,7 +116,7 @@ struct call_record {
 int wrong_addresses = 0;
 
 int see_entry(fprobe&, unsigned long entry_ip, unsigned long ret_ip, ftrace_regs& regs,
-             void* entry_data) noexcept {
+              void* entry_data) noexcept {
     const auto argument = static_cast<int>(regs_get_argument<0>(regs));
     note("+");
     event_log::put(event_log::name_of(entry_ip));
@@ -129,8 +141,7 @@ void see_exit(fprobe&, const fprobe_exit& exit, ftrace_regs& regs, void* entry_d
         event_log::put(event_log::name_of(exit.handler));
     }
     const auto* const record = static_cast<const call_record*>(entry_data);
-    if (record != nullptr &&
-        (record->entry_ip != exit.entry_ip || record->ret_ip != exit.ret_ip))
+    if (record != nullptr && (record->entry_ip != exit.entry_ip || record->ret_ip != exit.ret_ip))
         ++wrong_addresses;
 }
 
@@ -228,8 +239,8 @@ TEST_CASE("fprobe: data of each call, of any size", "[graph]") {
         std::size_t size;
         int calls = 0, exits = 0, wrong = 0;
     };
-    for (const std::size_t size : {std::size_t{1}, std::size_t{120}, std::size_t{4000},
-                                   std::size_t{65536}}) {
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{120}, std::size_t{4000}, std::size_t{65536}}) {
         CAPTURE(size);
         sized seen{size};
         fprobe probe(
@@ -349,8 +360,8 @@ TEST_CASE("fprobe: two on one function, in both orders", "[graph]") {
         auto second_on = register_fprobe(second, "hooked::leaf");
         REQUIRE(second_on);
         CHECK(hooked::leaf(3) == 6);
-        CHECK(event_log::all() == (entry_only_first ? "entry-only +leaf(3) -leaf=6"
-                                                    : "+leaf(3) entry-only -leaf=6"));
+        CHECK(event_log::all() ==
+              (entry_only_first ? "entry-only +leaf(3) -leaf=6" : "+leaf(3) entry-only -leaf=6"));
         REQUIRE(second_on->unregister());
         begin();
         CHECK(hooked::leaf(3) == 6);
@@ -398,7 +409,8 @@ TEST_CASE("fprobe: filters, and what is forgotten when it is registered again", 
 TEST_CASE("fprobe: wrong filters register nothing", "[graph]") {
     begin();
     fprobe probe(see_entry, see_exit);
-    for (const auto& [filter, notfilter] : std::initializer_list<std::pair<const char*, const char*>>{
+    for (const auto& [filter, notfilter] :
+         std::initializer_list<std::pair<const char*, const char*>>{
              {"hooked::laef", ""},
              {"hooked::middle; hooked::laef", ""},
              {"hooked::middle", "hooked::laef"},
@@ -489,6 +501,39 @@ TEST_CASE("fprobe: disabled, its handlers do not come; its functions stay hooked
     REQUIRE(disables_on);
     CHECK(said() == "+middle(1)");
     CHECK(probe.nmissed() == 0);
+}
+
+TEST_CASE("fprobe: ends while a callback runs on the thread are missed, and counted", "[graph]") {
+    static int exits = 0;
+    fprobe probe(nullptr,
+                 [](fprobe&, const fprobe_exit&, ftrace_regs&, void*) noexcept { ++exits; });
+    plain::fiber one(hooked::yields_inside);
+    // A callback in which a fiber goes on, whose calls then return.
+    fprobe resumes(
+        [](fprobe& self, unsigned long, unsigned long, ftrace_regs&, void*) noexcept {
+            static_cast<plain::fiber*>(self.private_data)->resume();
+            return 1;
+        },
+        nullptr, 0, &one);
+    auto on = register_fprobe(probe, "hooked::yields*");
+    REQUIRE(on);
+    const auto resumes_on = register_fprobe(resumes, "hooked::other");
+    REQUIRE(resumes_on);
+    one.resume();
+    CHECK(probe.nmissed() == 0);
+    CHECK(hooked::other(1) == -1);
+    CHECK(one.result == 3);
+    CHECK(exits == 0);
+    CHECK(probe.nmissed() == 2);
+    CHECK(resumes.nmissed() == 0);
+    // They are counted from each registration on.
+    REQUIRE(on->unregister());
+    CHECK(probe.nmissed() == 2);
+    on = register_fprobe(probe, "hooked::leaf");
+    REQUIRE(on);
+    CHECK(probe.nmissed() == 0);
+    hooked::leaf(1);
+    CHECK(exits == 1);
 }
 
 TEST_CASE("fprobe: registered twice is refused, and changes nothing", "[graph]") {
