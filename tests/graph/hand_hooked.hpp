@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <ftrace/arch/cpu.hpp>
 #include <ftrace/graph/hooks.hpp>
+#include <ftrace/graph/unwinding.hpp>
 #include <utility>
 #include <vector>
 
@@ -21,9 +22,9 @@ inline arch::vector_width stub_width = arch::widest_vector_register();
 /// The process's graph, made once.
 inline detail::graph_state& state() {
     static detail::graph_state* const made = [] {
-        auto* const process = detail::process();
-        auto graph =
-            detail::graph(*process, arch::return_stub_for<detail::graph_return>(stub_width));
+        auto graph = detail::make_graph(
+            *detail::process(), {arch::return_stub_for<detail::graph_return>(stub_width),
+                                 detail::trampoline_personality::address()});
         if (!graph) std::abort();
         return graph.value();
     }();
@@ -41,17 +42,26 @@ inline fgraph_ops& make_ops(fgraph_ops::entry_func entry, fgraph_ops::return_fun
 }
 inline void remove_ops(fgraph_ops& ops) { state().table.remove(detail::graph_access::ticket(ops)); }
 
-/// Hooks the return of the function whose return address lies at `slot`.
-__attribute__((noinline)) inline void hook(fgraph_ops& ops, unsigned long func, void* slot) {
-    alignas(64) std::byte unused[sizeof(ftrace_regs)]{};
-    detail::hook_call(ops, func, static_cast<std::uintptr_t*>(slot),
-                      *reinterpret_cast<ftrace_regs*>(unused));
+/// Hooks the return of the function whose return address lies at `slot`; for a second ops too, if
+/// there is one, as where two are called for one site.
+__attribute__((noinline)) inline void hook(fgraph_ops& ops, unsigned long func, void* slot,
+                                           fgraph_ops* second = nullptr) {
+    alignas(64) std::byte bytes[sizeof(ftrace_regs)]{};
+    auto& regs = *reinterpret_cast<ftrace_regs*>(bytes);
+    detail::thread_state& thread = *detail::this_thread();
+    const std::uint64_t section = detail::section_of(thread);
+    detail::enter_section(thread, section);
+    detail::hook_call(ops, func, static_cast<std::uintptr_t*>(slot), regs);
+    if (second != nullptr)
+        detail::hook_call(*second, func, static_cast<std::uintptr_t*>(slot), regs);
+    detail::leave_section(thread, section);
 }
 
 // What the callbacks of gops() saw.
 struct seen {
     unsigned long func, retval, parent;
     int depth;
+    graph_end end;
 };
 inline thread_local std::size_t entries, returns;
 inline thread_local seen last_entry, last_return;
@@ -75,12 +85,12 @@ __attribute__((noinline)) inline void destroy_registers() {
 
 inline bool on_entry(const ftrace_graph_ent& call, fgraph_ops&, ftrace_regs&) noexcept {
     ++entries;
-    last_entry = {call.func, 0, call.parent_ip, call.depth};
+    last_entry = {call.func, 0, call.parent_ip, call.depth, graph_end::returned};
     return true;
 }
 inline void on_return(const ftrace_graph_ret& call, fgraph_ops&, ftrace_regs&) noexcept {
     ++returns;
-    last_return = {call.func, call.retval, 0, call.depth};
+    last_return = {call.func, call.retval, 0, call.depth, call.end};
     if (return_depths != nullptr) return_depths->push_back(call.depth);
     errno = 77;
     destroy_registers();
@@ -97,14 +107,14 @@ struct counts {
     std::size_t new_returns() const { return returns - r; }
 };
 
-inline std::uint64_t lost() {
+inline std::uint64_t unreturned() {
     std::uint64_t sum = 0;
-    state().regions.for_each([&](detail::shadow_stack& stack) { sum += stack.lost(); });
+    state().for_each([&](detail::shadow_stack& stack) { sum += stack.unreturned(); });
     return sum;
 }
 inline std::uint64_t overruns() {
     std::uint64_t sum = state().unhooked;
-    state().regions.for_each([&](detail::shadow_stack& stack) { sum += stack.overruns(); });
+    state().for_each([&](detail::shadow_stack& stack) { sum += stack.overruns(); });
     return sum;
 }
 

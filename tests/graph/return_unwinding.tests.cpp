@@ -74,13 +74,13 @@ int status_of(Child child) {
 TEST_CASE("return trampoline: exceptions are caught where they would be without", "[graph]") {
     for (const int frames : {1, 3, 1000}) {
         int cleaned = 0;
-        const std::uint64_t lost_before = lost();
+        const std::uint64_t unreturned_before = unreturned();
         CHECK(catches(frames, cleaned) == frames);
         CHECK(cleaned == frames);
         // The next call finds the shadow stack as the real one is.
         CHECK(returns_int(1) == 2);
         CHECK(last_return.depth == 0);
-        CHECK(lost() - lost_before == static_cast<std::uint64_t>(frames));
+        CHECK(unreturned() - unreturned_before == static_cast<std::uint64_t>(frames));
     }
     CHECK_THROWS_AS(rethrows(5), std::runtime_error);
     CHECK_THROWS_AS(throws_hooked_twice(true), std::runtime_error);
@@ -202,7 +202,7 @@ TEST_CASE("return trampoline: longjmp over hooked frames", "[graph]") {
     const counts before;
     CHECK(jumped_over(10) == -1);
     CHECK(before.new_entries() == 12);
-    CHECK(before.new_returns() == 1);
+    CHECK(before.new_returns() == 12);
     CHECK(returns_int(1) == 2);
     CHECK(last_return.depth == 0);
 }

@@ -38,6 +38,7 @@ struct process_state {
     text_state* text = nullptr;
     registry_state* registry = nullptr;
     probe_state* probes = nullptr;
+    graph_state* graph = nullptr;
 };
 
 /// Objects share a state only if they agree on the layout of everything reachable from it.

@@ -13,12 +13,25 @@
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
 #include <ftrace/ops/registry.hpp>
+#include <ftrace/graph/unwinding.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <string>
 #include <utility>
 
 namespace ftrace::inline v0 {
 namespace detail {
+
+/// The process's graph, made at first use. Not under the process's lock.
+FTRACE_NOTRACE inline result<graph_state*> graph() {
+    process_state* const shared = process();
+    if (shared == nullptr) return nullptr;  // with_registry() will say why
+    if (graph_state* const state = shared_graph()) return state;
+    const graph_entry_points code{
+        arch::return_stub_for<graph_return>(arch::widest_vector_register()),
+        trampoline_personality::address()};
+    pin_object(reinterpret_cast<const void*>(code.personality));
+    return make_graph(*shared, code);
+}
 
 /// Forgets a ticket, and waits until no return callback runs for it. Calls that were hooked with it
 /// return as before, untold.
@@ -73,27 +86,27 @@ private:
 };
 
 /// Starts calling the ops' callbacks for the functions of its filter (`gops.ops`), or for all.
-/// Calls that began before are not hooked. At most 16 at a time, as in the kernel. Errors: those of
-/// register_ftrace_function(); busy, if 16 are registered; out_of_memory; permission_denied, where
-/// return addresses must not be replaced (hardware shadow stacks) or no code be made. (Kernel:
-/// register_ftrace_graph.)
+/// Calls that began before are not hooked. Any number at a time (65,536; the kernel stops at 16).
+/// Errors: those of register_ftrace_function(); invalid_argument: options beyond their limits;
+/// out_of_memory; permission_denied, where return addresses must not be replaced (hardware shadow
+/// stacks) or no code be made. (Kernel: register_ftrace_graph.)
 FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_ops& gops) {
-    const std::uintptr_t stub =
-        arch::return_stub_for<detail::graph_return>(arch::widest_vector_register());
-    // Before the lock: it asks the dynamic linker (see locked_registry).
-    if (detail::process() != nullptr && detail::shared_graph() == nullptr)
-        detail::pin_object(reinterpret_cast<const void*>(stub));
+    if (gops.options().call_data > detail::data_pool::largest ||
+        gops.options().thread_data > detail::data_pool::largest || gops.options().max_depth < 0)
+        return error{errc::invalid_argument,
+                     "fgraph_options: call_data and thread_data are at most 65536 bytes each, and "
+                     "max_depth is not negative"};
+    auto state = detail::or_out_of_memory([&]() FTRACE_NOTRACE { return detail::graph(); });
+    if (!state) return std::move(state).error();
     const auto work = [&](detail::locked_registry& registry)
                           FTRACE_NOTRACE -> result<graph_registration> {
         if (gops.ops.registered())
             return error{errc::already_registered,
                          "this fgraph_ops is registered already: unregister it first"};
-        auto state = detail::graph(registry.shared(), stub);
-        if (!state) return std::move(state).error();
         const std::uint32_t ticket = state.value()->table.add(gops);
         if (ticket == 0)
             return error{errc::busy,
-                         "16 fgraph_ops are registered, and there is room for no more: "
+                         "65536 fgraph_ops are registered, and there is room for no more: "
                          "unregister one"};
         detail::graph_access::ticket(gops) = ticket;
         auto entries = detail::or_out_of_memory(
@@ -116,10 +129,10 @@ FTRACE_NOTRACE inline fgraph_ops::~fgraph_ops() {
         detail::locked_registry::leaving);
 }
 
-/// What exit hooks could not do, since the first one was registered, on all threads.
+/// Since the first fgraph_ops was registered, on all threads.
 struct graph_statistics {
-    std::uint64_t overruns;  ///< calls not hooked: recursion too deep, or too many threads
-    std::uint64_t lost;  ///< hooked calls that never returned: exceptions, longjmp, long tail calls
+    std::uint64_t overruns;    ///< calls not hooked, for want of memory
+    std::uint64_t unreturned;  ///< hooked calls that ended otherwise than by a return
 };
 
 /// A moment's numbers: other threads go on counting. (Kernel: trace_overrun of each task.)
@@ -128,9 +141,9 @@ struct graph_statistics {
     const detail::graph_state* const state = detail::shared_graph();
     if (state == nullptr) return sum;
     sum.overruns = __atomic_load_n(&state->unhooked, __ATOMIC_RELAXED);
-    state->regions.for_each([&sum](const detail::shadow_stack& stack) FTRACE_NOTRACE {
+    state->for_each([&sum](const detail::shadow_stack& stack) FTRACE_NOTRACE {
         sum.overruns += stack.overruns();
-        sum.lost += stack.lost();
+        sum.unreturned += stack.unreturned();
     });
     return sum;
 }

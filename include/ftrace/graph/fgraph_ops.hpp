@@ -1,10 +1,13 @@
-// fgraph_ops: a callback at a function's entry and one at its return.
+// fgraph_ops: a callback at a function's entry and one at its end.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/registers.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/graph/graph_end.hpp>
 #include <ftrace/ops/ops.hpp>
+#include <typeinfo>
 
 namespace ftrace::inline v0 {
 
@@ -12,7 +15,12 @@ namespace ftrace::inline v0 {
 struct ftrace_graph_ent {
     unsigned long func;       ///< the site, as `ip` of an ordinary callback
     unsigned long parent_ip;  ///< where the function will return to, whatever is hooked
-    int depth;                ///< hooked calls around this one on this thread's stack
+    /// Hooked calls around this one: on the thread's own stack those on it; on a fiber's stack those
+    /// on that one, as far as this thread hooked them; on an alternate signal stack those on it and
+    /// on the thread's own.
+    int depth;
+    void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
+    void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call
 };
 
 /// A call that ends (struct ftrace_graph_ret).
@@ -21,6 +29,21 @@ struct ftrace_graph_ret {
     unsigned long retval;   ///< the result, if it is an integer or a pointer; regs have the others
     int depth;              ///< as at the call's entry
     unsigned long overrun;  ///< calls of this thread that were not hooked for want of room
+    graph_end end;
+    /// Of graph_end::exception, where it is one of C++: its type. Else null.
+    const std::type_info* exception;
+    /// Of graph_end::exception: where the function begins whose handler will run; of a function that
+    /// the compiler split, perhaps its other part. 0: not known.
+    unsigned long handler;
+    void* data;         ///< what the entry callback left there; valid in this callback
+    void* thread_data;  ///< as in ftrace_graph_ent
+};
+
+/// What an fgraph_ops keeps, and how deep it looks.
+struct fgraph_options {
+    std::size_t call_data = 0;    ///< bytes of each call, at a multiple of 16; at most 65,536
+    std::size_t thread_data = 0;  ///< bytes of each thread, until the thread or the ops is gone
+    int max_depth = 0;  ///< calls that have so many hooked ones around them are left out; 0: none
 };
 
 namespace detail {
@@ -30,18 +53,20 @@ using graph_entry_ops = ops<&graph_entered>;
 struct graph_access;
 }  // namespace detail
 
-/// A callback at the entry of functions, and one when they return to their caller. Which functions:
-/// `ops` has the filters, and nothing else of it is to be touched.
+/// A callback at the entry of functions, and one when their calls end. Which functions: `ops` has
+/// the filters, and nothing else of it is to be touched.
 ///
-/// The entry callback says whether it wants the return of this call. The return callback gets
-/// registers of which the results mean something (regs_get_return_value()); it may change them.
-/// Both follow the rules of every callback: noexcept, leaving only by return.
+/// The entry callback says whether it wants the end of this call. If so, the return callback comes
+/// once, however the call ends (graph_end). Of a call that returns it gets registers of which the
+/// results mean something (regs_get_return_value()), and may change them; else they mean nothing.
+/// Both follow the rules of every callback: noexcept, leaving only by return. At an exception the
+/// return callback runs inside the unwinder, between the function's destructors and its caller's.
 ///
-/// A function that is left by an exception or longjmp does not return: exceptions are thrown,
-/// caught and backtraces are made as without hooks, but no return callback comes. The depth of
-/// later calls is right. The same holds for calls of functions in a tail: those with one return
-/// address have one return each, innermost first, except that of more than 16 only the first 15
-/// and the last do.
+/// Calls of functions in a tail have one return address: each has an end of its own when the last
+/// of them returns, innermost first; but of more than 16 in a row, those from the 16th on end when
+/// the next one begins.
+///
+/// An ops without a return callback hooks nothing: it costs what an ordinary callback does.
 ///
 /// Not copied, not moved. One fgraph_ops is used from one thread at a time.
 class fgraph_ops {
@@ -49,10 +74,11 @@ public:
     using entry_func = bool (*)(const ftrace_graph_ent&, fgraph_ops&, ftrace_regs&) noexcept;
     using return_func = void (*)(const ftrace_graph_ret&, fgraph_ops&, ftrace_regs&) noexcept;
 
-    /// Either may be null: every return is wanted, or none.
+    /// Either may be null: every end is wanted, or none.
     constexpr FTRACE_NOTRACE explicit fgraph_ops(entry_func entry, return_func ret,
-                                                 void* user_data = nullptr) noexcept
-        : private_data(user_data), entry_(entry), return_(ret) {
+                                                 void* user_data = nullptr,
+                                                 fgraph_options wanted = {}) noexcept
+        : private_data(user_data), options_(wanted), entry_(entry), return_(ret) {
         ops.private_data = this;
     }
     /// Unregisters.
@@ -64,10 +90,21 @@ public:
     /// The user's own: the library never looks at it.
     void* private_data;
 
+    [[nodiscard]] constexpr FTRACE_NOTRACE const fgraph_options& options() const noexcept {
+        return options_;
+    }
+    /// Calls that were left out: beyond max_depth, for want of memory, or because a callback ran on
+    /// their thread when they ended.
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t missed() const noexcept {
+        return __atomic_load_n(&missed_, __ATOMIC_RELAXED);
+    }
+
 private:
+    fgraph_options options_;
     entry_func entry_;
     return_func return_;
     std::uint32_t ticket_ = 0;
+    std::uint64_t missed_ = 0;
     friend struct detail::graph_access;
 };
 

@@ -1,15 +1,21 @@
 // What all fgraph_ops of the process share.
 #pragma once
 
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
-#include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/graph_table.hpp>
-#include <ftrace/graph/region_pool.hpp>
+#include <ftrace/graph/own_stacks.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
+#include <ftrace/graph/unwinder_calls.hpp>
 #include <new>
 #include <utility>
 
@@ -17,25 +23,85 @@ namespace ftrace::inline v0::detail {
 
 /// Never freed.
 struct graph_state {
-    FTRACE_NOTRACE graph_state() noexcept {}
+    FTRACE_NOTRACE explicit graph_state(std::uintptr_t personality) noexcept
+        : blocks(personality) {}
+    graph_state(const graph_state&) = delete;
+    graph_state& operator=(const graph_state&) = delete;
+    FTRACE_NOTRACE ~graph_state() = default;
 
     graph_table table;
-    region_pool regions;
+    block_pool blocks;
+    own_stacks stacks;
+    unwinder_table unwinders;
+    bool tells_state_in_use = arch::tells_state_in_use();
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack
+    shadow_stack* first = nullptr;
 
-    /// The return address that a hook replaced, or `address` itself.
+    /// The return address that hooks replaced, or `address` itself.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t true_return(
         std::uintptr_t address) const noexcept {
-        if (__builtin_expect(!regions.contains(address), 1)) return address;
-        return shadow_stack::of(address).frame(arch::return_region::index_of(address)).ret;
+        while (__builtin_expect(blocks.contains(address), 0)) address = frame_of(address)->ret;
+        return address;
+    }
+
+    /// The calling thread's shadow stack, if it has one.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_stack* existing(
+        const thread_state& thread) noexcept {
+        auto* const stack = static_cast<shadow_stack*>(thread.graph);
+        return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
+    }
+    /// The same, made now if need be; `slot`: an address on the stack it runs on. nullptr: no
+    /// memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
+    template <class Tell>
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* stack_of(thread_state& thread,
+                                                                   std::uintptr_t slot,
+                                                                   Tell tell) noexcept {
+        shadow_stack* const stack = existing(thread);
+        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, slot, tell);
+    }
+
+    /// Calls `use(shadow_stack&)` for every stack there is.
+    template <class Use>
+    FTRACE_NOTRACE void for_each(Use use) const {
+        for (shadow_stack* each = __atomic_load_n(&first, __ATOMIC_ACQUIRE); each != nullptr;
+             each = each->next)
+            use(*each);
+    }
+
+private:
+    // A slot of the thread pool keeps its shadow stack: who gets the slot gets the stack.
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) shadow_stack* open(thread_state& thread,
+                                                                           std::uintptr_t slot,
+                                                                           Tell tell) noexcept {
+        const int saved = errno;
+        const auto process = static_cast<pid_t>(::syscall(SYS_getpid));
+        auto* stack = static_cast<shadow_stack*>(thread.graph);
+        if (stack == nullptr) stack = make_stack();
+        errno = saved;
+        if (stack == nullptr) return nullptr;
+        thread.graph = stack;
+        // In a child of fork() the calls of its parent's threads do not end at all.
+        const bool ends = stack->process == process;
+        stack->process = process;
+        stack->hand_over(blocks, &thread, thread.generation, stacks.of_this_thread(slot),
+                         [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
+                             if (ends) tell(*stack, frame, how);
+                         });
+        stack->forget_thread_data([](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
+        return stack;
+    }
+    FTRACE_NO_INSTRUMENTATION shadow_stack* make_stack() noexcept {
+        auto* const made = static_cast<shadow_stack*>(map_memory(sizeof(shadow_stack)));
+        if (made == nullptr) return nullptr;
+        made->next = __atomic_load_n(&first, __ATOMIC_RELAXED);
+        // release: pairs with for_each().
+        while (!__atomic_compare_exchange_n(&first, &made->next, made, true, __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED)) {
+        }
+        return made;
     }
 };
-
-/// Where the process keeps its graph_state: the last slot of the thread pool stands for the process
-/// itself. A thread that got this slot, the 65,536th, would have no shadow stack.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void*& graph_home(process_state& process) noexcept {
-    return process.threads[thread_pool::capacity - 1].graph;
-}
 
 /// This object's shortcut to the process's state.
 FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
@@ -46,28 +112,46 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
     if (__builtin_expect(state != nullptr, 1)) return state;
     process_state* const process = shared_state();
     if (process == nullptr) return nullptr;
-    // acquire: pairs with the release in graph().
-    state = static_cast<graph_state*>(__atomic_load_n(&graph_home(*process), __ATOMIC_ACQUIRE));
+    // acquire: pairs with the release in make_graph().
+    state = __atomic_load_n(&process->graph, __ATOMIC_ACQUIRE);
     __atomic_store_n(&graph_shortcut, state, __ATOMIC_RELEASE);
     return state;
 }
 
-/// The state, made at first use; `stub` is what trampolines will call, in an object that stays
-/// loaded. Under the process's lock.
-FTRACE_NOTRACE inline result<graph_state*> graph(process_state& process, std::uintptr_t stub) {
+/// What the kernel is asked by; tests put another one here.
+using shadow_stack_question = bool (*)(std::uint64_t&) noexcept;
+FTRACE_LOCAL inline constinit shadow_stack_question shadow_stack_features =
+    &arch::ask_shadow_stack_features;
+
+/// Where code of the library is that trampolines and unwinders call, in an object that stays loaded.
+struct graph_entry_points {
+    std::uintptr_t return_stub, personality;
+};
+
+/// The state, made at first use. Not under the process's lock: it asks the dynamic linker.
+FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
+                                                      graph_entry_points code) {
     if (graph_state* const state = shared_graph()) return state;
-    if (arch::has_hardware_shadow_stack())
+    if (arch::has_hardware_shadow_stack(shadow_stack_features))
         return error{errc::permission_denied,
                      "this process runs with a hardware shadow stack (CET), which does not allow "
                      "return addresses to be replaced: start it without "
-                     "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), or trace entries only"};
-    auto* const state = new (std::nothrow) graph_state;
-    if (state == nullptr) return error{errc::out_of_memory, "no memory for the graph's state"};
-    if (auto made = state->regions.make(stub); !made) {
+                     "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), trace entries only, or use typed "
+                     "probes (ftrace::probe<&f>), which leave return addresses alone"};
+    auto* const state = new (std::nothrow) graph_state(code.personality);
+    if (state == nullptr || !state->table.usable()) {
+        delete state;
+        return error{errc::out_of_memory, "no memory for the graph's state"};
+    }
+    state->unwinders.find();
+    if (auto made = state->blocks.make(code.return_stub, state->unwinders.resume()); !made) {
         delete state;
         return std::move(made).error();
     }
-    __atomic_store_n(&graph_home(process), static_cast<void*>(state), __ATOMIC_RELEASE);
+    graph_state* other = nullptr;
+    // Two threads may do it at the same time: the address space of the one is lost then.
+    __atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_ACQUIRE);
     return shared_graph();
 }
 

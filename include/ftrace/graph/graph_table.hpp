@@ -1,8 +1,9 @@
-// Says whether an fgraph_ops that hooked a call is still there when the call returns.
+// Says whether an fgraph_ops that hooked a call is still there when the call ends.
 #pragma once
 
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/mapped_memory.hpp>
 
 namespace ftrace::inline v0 {
 
@@ -10,13 +11,20 @@ class fgraph_ops;
 
 namespace detail {
 
-/// Registered fgraph_ops. A hooked call remembers index and generation, so that the return of a
-/// removed ops never meets a new one at its index.
+/// Registered fgraph_ops. A hooked call remembers index and generation, so that the end of a call
+/// never meets a new ops at the index of a removed one.
 class graph_table {
 public:
-    static constexpr std::uint32_t capacity = 16;  // as in the kernel
+    static constexpr std::uint32_t capacity = 65536;  // memory is touched as it is used
 
-    FTRACE_NOTRACE graph_table() noexcept {}
+    FTRACE_NOTRACE graph_table() noexcept
+        : entries_(static_cast<entry*>(map_memory(capacity * sizeof(entry)))) {}
+    graph_table(const graph_table&) = delete;
+    graph_table& operator=(const graph_table&) = delete;
+    FTRACE_NOTRACE ~graph_table() {
+        if (entries_ != nullptr) ::munmap(entries_, capacity * sizeof(entry));
+    }
+    [[nodiscard]] FTRACE_NOTRACE bool usable() const noexcept { return entries_ != nullptr; }
 
     /// A ticket for calls to be hooked, or 0: the table is full. Under the process's lock.
     [[nodiscard]] FTRACE_NOTRACE std::uint32_t add(fgraph_ops& ops) noexcept {
@@ -54,7 +62,7 @@ private:
         fgraph_ops* ops;
         std::uint32_t ticket;
     };
-    entry entries_[capacity]{};
+    entry* entries_;
     std::uint32_t next_ = 0;
 };
 

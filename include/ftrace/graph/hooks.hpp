@@ -1,28 +1,41 @@
 // What happens at the entry and at the return of a hooked call. Runs inside traced programs.
 #pragma once
 
-#include <errno.h>
-
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
+#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/thread_state.hpp>
+#include <ftrace/graph/deliver.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 
 namespace ftrace::inline v0::detail {
 
-struct graph_access {
-    FTRACE_NO_INSTRUMENTATION static std::uint32_t& ticket(fgraph_ops& ops) noexcept {
-        return ops.ticket_;
-    }
-    FTRACE_NO_INSTRUMENTATION static auto entry(const fgraph_ops& ops) noexcept {
-        return ops.entry_;
-    }
-    FTRACE_NO_INSTRUMENTATION static auto ret(const fgraph_ops& ops) noexcept {
-        return ops.return_;
-    }
-};
+/// An ops that wants no ends: hooks nothing, and changes nothing.
+FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_state& thread,
+                                                 fgraph_ops& ops, unsigned long func,
+                                                 std::uintptr_t* slot, ftrace_regs& regs) noexcept {
+    const fgraph_options& options = graph_access::options(ops);
+    shadow_stack* const stack = graph_state::existing(thread);
+    std::uint32_t depth = 0;
+    if (arch::is_hooked(regs))
+        depth = frame_of(*slot)->depth;
+    else if (stack != nullptr)
+        depth = stack->depth_at(reinterpret_cast<std::uintptr_t>(slot));
+    if (options.max_depth != 0 && static_cast<int>(depth) >= options.max_depth)
+        return graph_access::miss(ops);
+    shadow_stack* const keeper =
+        options.thread_data == 0
+            ? nullptr
+            : stack_of_thread(state, thread, reinterpret_cast<std::uintptr_t>(slot));
+    void* const kept = keeper == nullptr
+                           ? nullptr
+                           : thread_data_of(*keeper, ops, graph_access::ticket(ops));
+    const auto entry = graph_access::entry(ops);
+    if (entry != nullptr)
+        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept}, ops, regs);
+}
 
 /// Hooks one call, whose return address lies at `slot`, if its entry callback wants that.
 FTRACE_NO_INSTRUMENTATION inline void hook_call(fgraph_ops& ops, unsigned long func,
@@ -30,21 +43,47 @@ FTRACE_NO_INSTRUMENTATION inline void hook_call(fgraph_ops& ops, unsigned long f
     graph_state* const state = shared_graph();
     thread_state* const thread = this_thread();
     if (state == nullptr || thread == nullptr) return;
-    shadow_stack* const stack = state->regions.of(*thread, reinterpret_cast<std::uintptr_t>(slot));
-    if (stack == nullptr) {
+    if (graph_access::ret(ops) == nullptr)
+        return enter_only(*state, *thread, ops, func, slot, regs);
+    shadow_stack* const stack =
+        stack_of_thread(*state, *thread, reinterpret_cast<std::uintptr_t>(slot));
+    if (__builtin_expect(stack == nullptr, 0)) {
         __atomic_fetch_add(&state->unhooked, 1, __ATOMIC_RELAXED);
-        return;
+        return graph_access::miss(ops);
     }
-    const std::uint32_t ticket = graph_access::ticket(ops);
-    const auto call = stack->arrive(slot, state->true_return(*slot), func, ticket);
-    if (call.frame == 0) return;
-    const auto entry = graph_access::entry(ops);
-    const ftrace_graph_ent event{func, call.ret, call.depth};
-    const bool wanted = entry == nullptr || entry(event, ops, regs);
-    if (wanted && graph_access::ret(ops) != nullptr)
-        stack->push(call, func, ticket);
-    else
-        stack->cancel(call);
+    const fgraph_options& options = graph_access::options(ops);
+    const bool again = arch::is_hooked(regs);  // by another fgraph_ops
+    shadow_stack::arrival call{};
+    if (__builtin_expect(again, 0)) {
+        shadow_frame* const frame = frame_of(*slot);
+        call = {slot, frame->ret, frame, frame->around, frame->depth, false, false};
+    } else {
+        call = stack->arrive(slot, tells_of_left{*state, *stack});
+        if (__builtin_expect(call.frame == nullptr, 0)) return graph_access::miss(ops);
+    }
+    bool wanted = false;
+    void* data = nullptr;
+    if (__builtin_expect(options.max_depth != 0, 0) &&
+        static_cast<int>(call.depth) >= options.max_depth) {
+        graph_access::miss(ops);
+    } else if (__builtin_expect(options.call_data != 0, 0) &&
+               (data = stack->data().take(options.call_data)) == nullptr) {
+        graph_access::miss(ops);
+    } else {
+        const std::uint32_t ticket = graph_access::ticket(ops);
+        const ftrace_graph_ent event{func, state->true_return(call.ret),
+                                     static_cast<int>(call.depth), data,
+                                     thread_data_of(*stack, ops, ticket)};
+        const auto entry = graph_access::entry(ops);
+        wanted = entry == nullptr || entry(event, ops, regs);
+        if (wanted && again)
+            wanted = stack->add_note(*call.frame, ticket, data);
+        else if (wanted)
+            stack->push(call, func, ticket, data);
+    }
+    if (__builtin_expect(wanted, 1)) return arch::set_hooked(regs);
+    stack->data().give(data);
+    if (!again) stack->cancel(call);
 }
 
 FTRACE_NO_INSTRUMENTATION inline void graph_entered(unsigned long ip, unsigned long, ftrace_ops& op,
@@ -52,42 +91,16 @@ FTRACE_NO_INSTRUMENTATION inline void graph_entered(unsigned long ip, unsigned l
     hook_call(*static_cast<fgraph_ops*>(op.private_data), ip, arch::return_slot(regs), regs);
 }
 
-/// Tells the fgraph_ops that hooked a call of its return, if it is still registered.
-FTRACE_NO_INSTRUMENTATION inline void deliver_return(const graph_state& state,
-                                                     const shadow_frame& frame,
-                                                     unsigned long overruns,
-                                                     ftrace_regs& regs) noexcept {
-    thread_state* const thread = this_thread();
-    if (thread == nullptr) return;
-    const std::uint64_t section = section_of(*thread);
-    if (is_inside(section)) {
-        ++thread->missed;
-        return;
-    }
-    enter_section(*thread, section);
-    if (fgraph_ops* const ops = state.table.find(frame.owner)) {
-        const ftrace_graph_ret event{frame.func, arch::integer_result(regs), frame.depth, overruns};
-        graph_access::ret (*ops)(event, *ops, regs);
-    }
-    leave_section(*thread, section);
-}
-
 /// What trampolines call, through the return stub.
 struct graph_return {
     FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static arch::vector_width returned(
         std::uintptr_t trampoline, ftrace_regs& regs) noexcept {
-        const int saved = errno;
-        const graph_state* const state = shared_graph();
-        shadow_stack& stack = shadow_stack::of(trampoline);
-        std::uintptr_t i = arch::return_region::index_of(trampoline);
-        while (i != 0) {
-            const shadow_frame frame = stack.frame(i);
-            if (frame.slot <= shadow_frame::claimed) break;  // it returned before
-            stack.release(i);
-            if (state != nullptr) deliver_return(*state, frame, stack.overruns(), regs);
-            i = frame.behind;
+        // Callbacks came before, so that the state is there.
+        if (graph_state* const state = shared_graph()) {
+            const arch::x87_results kept(state->tells_state_in_use);
+            end_call(*state, frame_of(trampoline),
+                     {graph_end::returned, arch::integer_result(regs)}, regs);
         }
-        errno = saved;
         return arch::used_return_width(regs);
     }
 };

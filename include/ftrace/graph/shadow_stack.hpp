@@ -1,272 +1,359 @@
-// The shadow stack: one thread's replaced return addresses.
+// The shadow stack: one thread's hooked calls.
 //
 // A trampoline finds its frame by its own address, never by "the top of the stack"; so a function
 // returns to its caller whatever the program did with its stacks in between. The order of frames
-// serves two things only: where the next one goes, and how deep it is.
+// serves three things: how deep a call is, which calls were left without a return, and where the
+// next frame comes from.
 //
-// Who writes: the thread itself and signal handlers on it, which nest. A fiber that moved to
-// another thread frees its frames there, by one atomic store. So a frame is taken by an
-// instruction that no handler can split, and `top_` is a hint where to look for a free one.
+// On the thread's own stack calls nest: the frames are a list, innermost first. A call whose slot is
+// below that of a later one was left. Calls on other stacks: other_stacks.hpp.
 //
-// A frame that is left by an exception or longjmp never comes back. Frames below the stack pointer
-// of a later call, on the same stack, are taken for such ones. Should that be wrong (a fiber whose
-// stack lies inside this one), the true return address is back in its slot: nothing is lost but
-// the exit event.
+// Who writes: the thread, inside a section (thread_state.hpp), so that no signal handler of its own
+// comes in between. A call of a fiber that moved to another thread ends there, by one atomic store;
+// the frame is collected later.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <ftrace/arch/return_stub.hpp>
-#include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/arch/return_trampoline.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/graph/block_pool.hpp>
+#include <ftrace/graph/call_data.hpp>
+#include <ftrace/graph/graph_end.hpp>
+#include <ftrace/graph/other_stacks.hpp>
+#include <ftrace/graph/shadow_frame.hpp>
 #include <ftrace/graph/stack_range.hpp>
 
 namespace ftrace::inline v0::detail {
 
-struct shadow_frame {
-    std::uintptr_t ret;   ///< the true return address; first, since trampoline and unwinder read it
-    std::uintptr_t slot;  ///< where it was, or `unused` or `claimed`
-    std::uintptr_t func;  ///< the site
-    std::uint32_t owner;  ///< who wants the return: graph_state.hpp
-    std::uint16_t depth;  ///< calls around this one
-    std::uint16_t behind;  ///< the next frame with this slot (tail call, second fgraph_ops), or 0
-
-    static constexpr std::uintptr_t unused = 0;
-    static constexpr std::uintptr_t claimed = 1;
-};
-static_assert(sizeof(shadow_frame) == arch::return_region::entry_size);
-static_assert(offsetof(shadow_frame, ret) == 0);
-
+/// Made in zeroed memory, and never freed: threads that come later take it over.
 class shadow_stack {
-    using region = arch::return_region;
-
 public:
-    /// Frames with one slot. Beyond them, a tail call takes the place of the one before, so that
-    /// a loop made of tail calls does not grow.
+    /// Calls with one return address. Beyond them, a tail call takes the place of the one before, so
+    /// that a loop made of tail calls does not grow.
     static constexpr unsigned max_chain = 16;
 
     /// A call that may be hooked.
     struct arrival {
         std::uintptr_t* slot;
-        std::uintptr_t ret;   ///< the true return address
-        std::uint32_t frame;  ///< the frame it would use, or 0: no room
-        std::uint16_t tail;   ///< the frame that has this slot already, or 0
-        std::uint16_t depth;
+        std::uintptr_t ret;    ///< what lies there: the caller, or the trampoline of a call around it
+        shadow_frame* frame;   ///< the one it would use, or null: no room
+        shadow_frame* around;
+        std::uint32_t depth;
+        bool elsewhere;            ///< not on the thread's own stack
+        bool begins_signal_stack;  ///< the outermost one there
     };
 
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_stack& of(std::uintptr_t code) noexcept {
-        return *reinterpret_cast<shadow_stack*>(region::region_of(code) + region::code_size);
-    }
-
-    /// Passes the stack to another thread, whose slot and generation of it these are. The thread
-    /// before is gone, and with it the frames on its own stack. Those on other stacks may belong to
-    /// fibers that go on elsewhere: they stay until they return.
-    FTRACE_NO_INSTRUMENTATION void hand_over(std::uintptr_t stub, const void* owner,
-                                             std::uint64_t generation, stack_range stack) noexcept {
-        std::uint32_t used = first;
-        for (std::uint32_t i = first; i < header_.used; ++i) {
-            const std::uintptr_t slot = frames_[i].slot;
-            if (slot <= shadow_frame::claimed || header_.stack.contains(slot) || !is_hooked(i))
-                release(i);
-            else
-                used = i + 1;
-        }
-        header_ = {stub, owner, generation, stack, first, used, header_.overruns, header_.lost};
+    /// Passes the stack to a thread. That before is gone, and with it the calls on its own stack,
+    /// which are told by `tell(frame, how)`. Those on other stacks may belong to fibers that go on
+    /// elsewhere: they stay until they return.
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION void hand_over(block_pool& blocks, const void* owner,
+                                             std::uint64_t generation, stack_range stack,
+                                             Tell tell) noexcept {
+        while (own_ != nullptr) leave(own_, graph_end::thread_exit, tell);
+        others_.for_each([&](shadow_frame* frame) FTRACE_NO_INSTRUMENTATION {
+            const std::uintptr_t slot = frame->where();
+            if (slot == shadow_frame::unused ||
+                (readable(slot) && frame->is_in(reinterpret_cast<std::uintptr_t*>(slot))))
+                return;
+            leave(frame, graph_end::abandoned, tell);
+        });
+        blocks_ = &blocks;
+        owner_ = owner;
+        generation_ = generation;
+        stack_ = stack;
     }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool belongs_to(
         const void* owner, std::uint64_t generation) const noexcept {
-        return header_.owner == owner && header_.generation == generation;
+        return owner_ == owner && generation_ == generation;
     }
 
-    /// Prepares the hook of a call whose return address lies at `slot` and is truly `ret`; forgets
-    /// frames that were left behind. To be followed by push() or cancel(), unless there is no room.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION arrival arrive(std::uintptr_t* slot, std::uintptr_t ret,
-                                                           std::uintptr_t func,
-                                                           std::uint32_t owner) noexcept {
-        arrival call{slot, ret, 0, 0, 0};
-        if (region::region_of(*slot) == region_address()) {
-            const auto i = static_cast<std::uint16_t>(region::index_of(*slot));
-            if (i >= first && frames_[i].slot == address(slot)) call.tail = i;
+    /// Prepares the hook of a call whose return address lies at `slot`; tells of calls that were
+    /// left. To be followed by push() or cancel(), unless there is no room.
+    template <class Tell>
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION arrival arrive(std::uintptr_t* slot,
+                                                           Tell tell) noexcept {
+        const std::uintptr_t at = address(slot);
+        arrival call{slot, *slot, nullptr, nullptr, 0, false, false};
+        call.elsewhere = !on_own_stack(at) && !goes_on_below(at);
+        if (__builtin_expect(call.elsewhere, 0)) {
+            if (!others_.ready()) return no_room(call);
+            collect(at);
+            call.around = others_.around(at, leaving(tell));
+            if (call.around == nullptr && others_.is_on_signal_stack(at)) {
+                call.begins_signal_stack = true;
+                call.depth = own_ == nullptr ? 0 : own_->depth + 1;
+            }
+        } else {
+            others_.leave_signal_stack(leaving(tell));
+            close_own(at, slot, tell);
+            call.around = own_;
         }
-        forget_left_behind(address(slot), call.tail);
-        if (call.tail != 0)
-            join_chain(call, func, owner);
-        else
-            call.depth = depth_at(address(slot));
-        if (call.frame == 0) call.frame = claim();
-        if (call.frame == 0) ++header_.overruns;
-        return call;
+        if (call.around == nullptr) {
+            call.frame = take_frame();
+        } else if (call.around->where() != at) {
+            call.depth = call.around->depth + 1;
+            call.frame = take_frame();
+        } else {
+            join_chain(call, tell);
+        }
+        return call.frame == nullptr ? no_room(call) : call;
     }
 
-    /// Hooks the call.
+    /// Hooks the call. `data`: of the ops with this ticket.
     FTRACE_NO_INSTRUMENTATION void push(const arrival& call, std::uintptr_t func,
-                                        std::uint32_t owner) noexcept {
-        shadow_frame& frame = frames_[call.frame];
-        frame.func = func;
-        frame.owner = owner;
-        if (call.frame == call.tail) {
-            ++header_.lost;
-            return;
-        }
+                                        std::uint32_t ticket, void* data) noexcept {
+        shadow_frame& frame = *call.frame;
         frame.ret = call.ret;
+        frame.func = func;
+        frame.around = call.around;
         frame.depth = call.depth;
-        frame.behind = call.tail;
-        // release, for the compiler: a signal handler that sees the slot sees the whole frame.
+        frame.ticket = ticket;
+        frame.data = data;
+        frame.more = nullptr;
+        // release, for the compiler: a handler that sees the slot sees the whole frame.
         __atomic_store_n(&frame.slot, address(call.slot), __ATOMIC_RELEASE);
-        __atomic_store_n(call.slot, region::trampoline(region_address(), call.frame),
-                         __ATOMIC_RELEASE);
+        if (__builtin_expect(call.elsewhere, 0))
+            others_.add(&frame, call.begins_signal_stack);
+        else
+            own_ = &frame;
+        __atomic_store_n(call.slot, frame.trampoline(), __ATOMIC_RELEASE);
     }
     FTRACE_NO_INSTRUMENTATION void cancel(const arrival& call) noexcept {
-        if (call.frame != call.tail) release(call.frame);
+        if (*call.slot != call.ret) *call.slot = call.ret;  // it had taken another call's place
+        free_frame(call.frame);
     }
 
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame frame(std::uintptr_t i) const noexcept {
-        return frames_[i];
+    /// One more fgraph_ops for a call that is hooked. false: no room.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool add_note(shadow_frame& frame, std::uint32_t ticket,
+                                                          void* data) noexcept {
+        auto* const note = static_cast<call_note*>(data_.take(sizeof(call_note)));
+        if (note == nullptr) {
+            ++overruns_;
+            return false;
+        }
+        *note = {frame.more, data, ticket};
+        frame.more = note;
+        return true;
     }
-    /// The frame may be used again. Its `ret` stays: a program that returns twice finds its way as
-    /// long as nobody does.
-    FTRACE_NO_INSTRUMENTATION void release(std::uintptr_t i) noexcept {
-        __atomic_store_n(&frames_[i].slot, shadow_frame::unused, __ATOMIC_RELEASE);
+
+    /// A hooked call ends, on its own thread: those inside it were left before. Then take_out() and
+    /// give_back() it.
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION void close_inside(shadow_frame* frame, Tell tell) noexcept {
+        if (__builtin_expect(own_ == frame, 1)) return;
+        if (on_own_stack(frame->where())) {
+            others_.leave_signal_stack(leaving(tell));
+            while (own_ != nullptr && own_ != frame && own_->where() <= frame->where())
+                leave(own_, graph_end::longjmp, tell);
+        } else {
+            others_.close_inside(frame, leaving(tell));
+        }
+    }
+    /// Takes the frame out of its list, so that nobody else tells of it.
+    FTRACE_NO_INSTRUMENTATION void take_out(shadow_frame* frame) noexcept {
+        if (__builtin_expect(own_ == frame, 1))
+            own_ = frame->around;
+        else
+            others_.remove(frame, frame->where());
+    }
+    /// The frame and its data. Its `ret` stays: a program that returns twice finds its way as long
+    /// as nobody uses it.
+    FTRACE_NO_INSTRUMENTATION void give_back(shadow_frame* frame) noexcept {
+        data_.give(frame->data);
+        if (__builtin_expect(frame->more != nullptr, 0)) give_back_notes(frame);
+        free_frame(frame);
+    }
+    /// The call ended on another thread, or where the lists cannot be touched. Its frame is collected
+    /// later. False: it had ended before.
+    FTRACE_NO_INSTRUMENTATION static bool end_elsewhere(shadow_frame* frame) noexcept {
+        return __atomic_exchange_n(&frame->slot, shadow_frame::unused, __ATOMIC_ACQ_REL) !=
+               shadow_frame::unused;
+    }
+
+    /// How deep a call at `slot` is, if nothing is hooked for it.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint32_t depth_at(
+        std::uintptr_t slot) const noexcept {
+        const shadow_frame* outer = own_;
+        if (on_own_stack(slot))
+            while (outer != nullptr && outer->where() < slot) outer = outer->around;
+        else
+            outer = others_.peek(slot);
+        return outer == nullptr ? 0 : outer->depth + 1;
     }
 
     /// Calls not hooked for want of room.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t overruns() const noexcept {
-        return __atomic_load_n(&header_.overruns, __ATOMIC_RELAXED);
+        return __atomic_load_n(&overruns_, __ATOMIC_RELAXED);
     }
-    /// Hooked calls whose return was not seen.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t lost() const noexcept {
-        return __atomic_load_n(&header_.lost, __ATOMIC_RELAXED);
+    /// Hooked calls that ended otherwise than by a return.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t unreturned() const noexcept {
+        return __atomic_load_n(&unreturned_, __ATOMIC_RELAXED);
     }
+    FTRACE_NO_INSTRUMENTATION void count_unreturned() noexcept { ++unreturned_; }
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION data_pool& data() noexcept { return data_; }
+
+    /// What an ops keeps of this thread: `size` bytes, zero at first. nullptr: no memory.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* thread_data(std::uint32_t ticket,
+                                                              std::size_t size) noexcept {
+        for (kept_data* each = kept_; each != nullptr; each = each->next)
+            if (each->ticket == ticket) return each + 1;
+        auto* const made = static_cast<kept_data*>(data_.take(sizeof(kept_data) + size));
+        if (made == nullptr) return nullptr;
+        made->next = kept_;
+        made->ticket = ticket;
+        kept_ = made;
+        return made + 1;
+    }
+    /// Gives back what ops kept that are gone, or all.
+    template <class IsGone>
+    FTRACE_NO_INSTRUMENTATION void forget_thread_data(IsGone is_gone) noexcept {
+        for (kept_data** link = &kept_; *link != nullptr;) {
+            kept_data* const each = *link;
+            if (!is_gone(each->ticket)) {
+                link = &each->next;
+                continue;
+            }
+            *link = each->next;
+            data_.give(each);
+        }
+    }
+
+    shadow_stack* next = nullptr;  ///< of all in the process
+    pid_t process = 0;             ///< a child of fork() has other threads
 
 private:
-    static constexpr std::uint32_t first = region::header_entries;
-    static constexpr std::uint32_t last = region::entries;
-
-    struct header {
-        std::uintptr_t stub;  ///< first, since trampolines call it
-        const void* owner;
-        std::uint64_t generation;  ///< of the owner, which rises when another thread takes it
-        stack_range stack;
-        std::uint32_t top;   ///< above it, frames are free unless handlers switched stacks
-        std::uint32_t used;  ///< above it, frames were never used
-        std::uint64_t overruns;
-        std::uint64_t lost;
+    struct alignas(16) kept_data {
+        kept_data* next;
+        std::uint32_t ticket;
     };
-    static_assert(sizeof(header) <= region::header_entries * region::entry_size);
 
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t address(
         const void* pointer) noexcept {
         return reinterpret_cast<std::uintptr_t>(pointer);
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t region_address() const noexcept {
-        return address(this) - region::code_size;
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool on_own_stack(std::uintptr_t slot) const noexcept {
+        return stack_.contains(slot);
+    }
+    // A stack may be larger than was guessed.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) bool goes_on_below(
+        std::uintptr_t slot) noexcept {
+        if (own_ == nullptr || slot >= stack_.begin || own_->where() - slot > other_stacks::reach)
+            return false;
+        stack_.begin = slot;
+        return true;
     }
 
-    FTRACE_NO_INSTRUMENTATION void forget_left_behind(std::uintptr_t slot,
-                                                      std::uint32_t tail) noexcept {
-        const bool own_stack = header_.stack.contains(slot);
-        std::uint32_t i = header_.top;
-        bool may_lower = true;
-        while (i > first) {
-            const std::uintptr_t other = frames_[i - 1].slot;
-            if (other == shadow_frame::claimed) break;  // by the code that this handler interrupts
-            if (other != shadow_frame::unused) {
-                const bool comparable = own_stack && header_.stack.contains(other);
-                if (comparable && (other > slot || (other == slot && tail != 0))) break;
-                if (!comparable && !own_stack) break;
-                if (comparable)
-                    forget(i - 1);
-                else
-                    may_lower = false;  // a fiber's frame: what lies under it may still be dead
-            }
-            --i;
-            if (may_lower) header_.top = i;
+    FTRACE_NO_INSTRUMENTATION arrival no_room(arrival& call) noexcept {
+        call.frame = nullptr;
+        ++overruns_;
+        return call;
+    }
+
+    // Leaves own_ as the call around one at `slot`, or as the one that had the slot and calls in its
+    // tail.
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION void close_own(std::uintptr_t at, const std::uintptr_t* slot,
+                                             Tell tell) noexcept {
+        while (own_ != nullptr) {
+            const std::uintptr_t innermost = own_->where();
+            if (__builtin_expect(innermost > at, 1)) return;
+            if (innermost == at && own_->is_in(slot)) return;
+            leave(own_, graph_end::longjmp, tell);
         }
     }
 
-    FTRACE_NO_INSTRUMENTATION void forget(std::uint32_t i) noexcept {
-        const std::uintptr_t slot = frames_[i].slot;
-        if (readable(slot)) {
-            auto* const word = reinterpret_cast<std::uintptr_t*>(slot);
-            if (*word == region::trampoline(region_address(), i)) *word = frames_[i].ret;
-        }
-        release(i);
-        ++header_.lost;
-    }
-
-    FTRACE_NO_INSTRUMENTATION void join_chain(arrival& call, std::uintptr_t func,
-                                              std::uint32_t owner) noexcept {
-        const shadow_frame& before = frames_[call.tail];
-        bool same_call = before.func == func;
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void join_chain(arrival& call,
+                                                                        Tell tell) noexcept {
         unsigned length = 0;
-        for (std::uint32_t i = call.tail; i != 0 && length < max_chain; i = frames_[i].behind) {
+        const std::uintptr_t at = address(call.slot);
+        for (const shadow_frame* each = call.around; each != nullptr && each->where() == at;
+             each = each->around)
             ++length;
-            // One call that two fgraph_ops hook; or the same function again, by a tail call.
-            if (frames_[i].depth == before.depth && frames_[i].owner == owner) same_call = false;
+        call.depth = call.around->depth + 1;
+        if (length >= max_chain) {
+            shadow_frame* const before = call.around;
+            call.ret = before->ret;
+            call.depth = before->depth;
+            call.around = before->around;
+            leave(before, graph_end::tail_call, tell);
         }
-        if (length == max_chain) call.frame = call.tail;
-        call.depth = same_call || length == max_chain
-                         ? before.depth
-                         : static_cast<std::uint16_t>(before.depth + 1);
+        call.frame = take_frame();
     }
 
-    FTRACE_NO_INSTRUMENTATION std::uint16_t depth_at(std::uintptr_t slot) const noexcept {
-        const bool own_stack = header_.stack.contains(slot);
-        for (std::uint32_t i = header_.top; i > first; --i) {
-            const shadow_frame& around = frames_[i - 1];
-            if (around.slot <= shadow_frame::claimed) continue;
-            if (own_stack && !header_.stack.contains(around.slot)) continue;
-            return static_cast<std::uint16_t>(around.depth + 1);
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION auto leaving(Tell tell) noexcept {
+        return [this, tell](shadow_frame* frame, bool is_longjmp) FTRACE_NO_INSTRUMENTATION {
+            leave(frame, is_longjmp ? graph_end::longjmp : graph_end::abandoned, tell);
+        };
+    }
+
+    // Should it be wrong (a fiber whose stack lies inside this one), the true return address is back
+    // in its slot: nothing is lost but the event.
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void leave(shadow_frame* frame, graph_end how,
+                                                                   Tell tell) noexcept {
+        const std::uintptr_t slot = frame->where();
+        take_out(frame);
+        if (slot != shadow_frame::unused) {
+            if (readable(slot)) {
+                auto* const word = reinterpret_cast<std::uintptr_t*>(slot);
+                if (frame->is_in(word)) *word = frame->ret;
+            }
+            tell(*frame, how);
+            ++unreturned_;
         }
-        return 0;
+        give_back(frame);
     }
 
-    FTRACE_NO_INSTRUMENTATION std::uint32_t claim() noexcept {
-        for (std::uint32_t i = header_.top; i < last; ++i) {
-            if (!arch::swap_if_equal_locally(frames_[i].slot, shadow_frame::unused,
-                                             shadow_frame::claimed))
-                continue;
-            header_.top = i + 1;
-            if (header_.used < i + 1) header_.used = i + 1;
-            return i;
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void collect(std::uintptr_t slot) noexcept {
+        others_.collect(slot, [this](shadow_frame* frame)
+                                  FTRACE_NO_INSTRUMENTATION { give_back(frame); });
+    }
+
+    FTRACE_NO_INSTRUMENTATION shadow_frame* take_frame() noexcept {
+        if (__builtin_expect(free_ == nullptr, 0)) {
+            if (fresh_ == fresh_end_) {
+                fresh_ = blocks_->open(this);
+                fresh_end_ = fresh_ == nullptr ? nullptr : fresh_ + block_pool::frames_in_block;
+                if (fresh_ == nullptr) return nullptr;
+            }
+            return fresh_++;
         }
-        return claim_hole();
+        shadow_frame* const frame = free_;
+        free_ = frame->behind;
+        return frame;
     }
-
-    // Fibers and foreign threads leave holes. Looking for them takes as long as the stack is deep,
-    // so it is not done at every call of a recursion that is too deep.
-    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) std::uint32_t claim_hole() noexcept {
-        if (header_.overruns % holes_every != 0) return 0;
-        for (std::uint32_t i = last; i > first; --i) {
-            const std::uintptr_t slot = frames_[i - 1].slot;
-            if (slot > shadow_frame::claimed && !is_hooked(i - 1)) forget(i - 1);
+    FTRACE_NO_INSTRUMENTATION void free_frame(shadow_frame* frame) noexcept {
+        __atomic_store_n(&frame->slot, shadow_frame::unused, __ATOMIC_RELAXED);
+        frame->behind = free_;
+        free_ = frame;
+    }
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void give_back_notes(
+        const shadow_frame* frame) noexcept {
+        for (call_note *note = frame->more, *behind; note != nullptr; note = behind) {
+            behind = note->next;
+            data_.give(note->data);
+            data_.give(note);
         }
-        for (std::uint32_t i = first; i < last; ++i)
-            if (arch::swap_if_equal_locally(frames_[i].slot, shadow_frame::unused,
-                                            shadow_frame::claimed))
-                return i;
-        return 0;
     }
 
-    // Whether the frame's slot still holds its trampoline, or that of a frame in front of it.
-    FTRACE_NO_INSTRUMENTATION bool is_hooked(std::uint32_t i) const noexcept {
-        const std::uintptr_t slot = frames_[i].slot;
-        if (!readable(slot)) return false;
-        const std::uintptr_t value = *reinterpret_cast<const std::uintptr_t*>(slot);
-        if (region::region_of(value) != region_address()) return false;
-        std::uint32_t at = static_cast<std::uint32_t>(region::index_of(value));
-        for (unsigned n = 0; at >= first && n < max_chain; ++n, at = frames_[at].behind)
-            if (at == i) return true;
-        return false;
-    }
-
-    static constexpr std::uint64_t holes_every = 1024;
-
-    union {
-        header header_;
-        shadow_frame frames_[region::entries];
-    };
+    const void* owner_;
+    std::uint64_t generation_;  // of the owner, which rises when another thread takes it
+    stack_range stack_;
+    shadow_frame* own_;  // the innermost call on the thread's own stack
+    shadow_frame* free_;
+    shadow_frame* fresh_;
+    shadow_frame* fresh_end_;
+    block_pool* blocks_;
+    std::uint64_t overruns_;
+    std::uint64_t unreturned_;
+    other_stacks others_;
+    data_pool data_;
+    kept_data* kept_;
 };
-static_assert(sizeof(shadow_stack) == arch::return_region::code_size);
 
 }  // namespace ftrace::inline v0::detail

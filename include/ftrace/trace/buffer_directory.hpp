@@ -1,26 +1,16 @@
 // How a thread finds its buffer of each tracer.
 #pragma once
 
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/mapped_memory.hpp>
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/thread_state.hpp>
 
 namespace ftrace::inline v0::detail {
 
 struct thread_buffer;  // trace/thread_buffer.hpp
-
-/// Anonymous zeroed memory; nullptr if there is none. Safe in a callback.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* map_memory(std::size_t bytes) noexcept {
-    const long at = ::syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return at == -1 ? nullptr : reinterpret_cast<void*>(at);
-}
 
 /// Which tracers a thread has buffers of: a chain of small parts, so that threads which end soon
 /// cost little. Parts are never freed.

@@ -68,7 +68,7 @@ inline constexpr int vector_argument_registers = 8;
 ///    ...      vectors          eight of `width` bytes, up to the last multiple of `width` that leaves room for rflags
 ///    -8       rflags           SAVE_REGS: flags on entry
 ///     0       gpr              SAVE_REGS: all of it; else di si dx cx r8 r9 ax r10 r11, and ip once it was moved
-///     168     width, full, moved, status    written by one instruction: stores are what a stub's time goes to
+///     168     width, full, hooked, moved, status    written by one instruction: stores are what a stub's time goes to
 ///     176     bp               the program's frame pointer, as the stub restores it
 ///     184     context          what the stub was called for
 ///     192     return_address   into the traced function; in a return stub into its caller
@@ -76,7 +76,8 @@ inline constexpr int vector_argument_registers = 8;
 struct saved_registers {
     pt_regs gpr;
     vector_width width;
-    std::uint16_t full;  ///< 1: SAVE_REGS
+    std::uint8_t full;    ///< 1: SAVE_REGS
+    std::uint8_t hooked;  ///< 1: this call's return address was replaced (graph/)
     std::uint16_t
         moved;  ///< 1: gpr.ip is where to leave to (a stub that saves all compares it instead)
     std::uint16_t status;  ///< flags on entry, as lahf and seto deliver them
@@ -143,7 +144,7 @@ static_assert(offsetof(pt_regs, r15) == 0 && offsetof(pt_regs, r14) == 8 && offs
               offsetof(pt_regs, orig_ax) == 120 && offsetof(pt_regs, ip) == 128 && offsetof(pt_regs, cs) == 136 &&
               offsetof(pt_regs, flags) == 144 && offsetof(pt_regs, sp) == 152 && offsetof(pt_regs, ss) == 160 &&
               sizeof(pt_regs) == 168);
-static_assert(offsetof(arch::saved_registers, width) == 168 && offsetof(arch::saved_registers, full) == 170 &&
+static_assert(offsetof(arch::saved_registers, width) == 168 && offsetof(arch::saved_registers, full) == 170 && offsetof(arch::saved_registers, hooked) == 171 &&
               offsetof(arch::saved_registers, moved) == 172 && offsetof(arch::saved_registers, status) == 174 &&
               offsetof(arch::saved_registers, bp) == 176 && offsetof(arch::saved_registers, context) == 184 &&
               offsetof(arch::saved_registers, return_address) == 192 && sizeof(arch::saved_registers) == 200);

@@ -25,7 +25,7 @@
 #include <cstring>
 #include <ftrace/arch/asm.hpp>
 #include <ftrace/arch/registers.hpp>
-#include <ftrace/arch/return_unwind.hpp>
+#include <ftrace/arch/return_trampoline.hpp>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
@@ -125,31 +125,34 @@ template <class Owner>
     return reinterpret_cast<std::uintptr_t*>(arch_access::stack_pointer(regs));
 }
 
+/// Entry: whether the return address of this very call was replaced already, by an earlier callback.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool is_hooked(ftrace_regs& regs) noexcept {
+    return arch_access::saved(regs).hooked != 0;
+}
+FTRACE_NO_INSTRUMENTATION inline void set_hooked(ftrace_regs& regs) noexcept {
+    arch_access::saved(regs).hooked = 1;
+}
+
 /// Exit: the function's result, as far as it is an integer or a pointer.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline unsigned long integer_result(
     ftrace_regs& regs) noexcept {
     return arch_access::saved(regs).gpr.ax;
 }
 
-/// Compare and swap against signal handlers of the same thread: one instruction, but no
-/// lock prefix.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline bool swap_if_equal_locally(
-    std::uintptr_t& word, std::uintptr_t expected, std::uintptr_t desired) noexcept {
-    bool swapped;
-    __asm__ volatile("cmpxchgq %3, %1"
-                     : "=@ccz"(swapped), "+m"(word), "+a"(expected)
-                     : "r"(desired)
-                     : "memory");
-    return swapped;
+/// Asks the kernel which user shadow stack features this thread runs with (Linux 6.6,
+/// Documentation/arch/x86/shstk.rst: ARCH_SHSTK_STATUS). False: it knows of none.
+[[nodiscard]] FTRACE_NOTRACE inline bool ask_shadow_stack_features(
+    std::uint64_t& features) noexcept {
+    constexpr int shstk_status = 0x5005;
+    return ::syscall(SYS_arch_prctl, shstk_status, &features) == 0;
 }
 
-/// Whether this thread runs with a user shadow stack (CET), which faults on a replaced return
-/// address (Linux 6.6, Documentation/arch/x86/shstk.rst).
-[[nodiscard]] FTRACE_NOTRACE inline bool has_hardware_shadow_stack() noexcept {
-    constexpr int shstk_status = 0x5005;  // ARCH_SHSTK_STATUS
-    constexpr std::uint64_t shstk = 1;    // ARCH_SHSTK_SHSTK
+/// Whether replaced return addresses fault here (CET). `ask`: ask_shadow_stack_features().
+[[nodiscard]] FTRACE_NOTRACE inline bool has_hardware_shadow_stack(
+    bool (*ask)(std::uint64_t&) noexcept) noexcept {
+    constexpr std::uint64_t shstk = 1;  // ARCH_SHSTK_SHSTK
     std::uint64_t features = 0;
-    return ::syscall(SYS_arch_prctl, shstk_status, &features) == 0 && (features & shstk) != 0;
+    return ask(features) && (features & shstk) != 0;
 }
 
 }  // namespace ftrace::inline v0::arch

@@ -32,9 +32,11 @@ protected:
         val_expression = 0x16,
         offset_of = 0x80,  // + register
         op_deref = 0x06,
+        op_const1u = 0x08,
         op_const1s = 0x09,
         op_const2u = 0x0a,
         op_const4u = 0x0c,
+        op_const8u = 0x0e,
         op_and = 0x1a,
         op_minus = 0x1c,
         op_plus = 0x22,
@@ -52,8 +54,9 @@ protected:
 
     FTRACE_NOTRACE unwind_section() noexcept {}
 
-    /// `augmentation`: "zR" or "zRS".
-    FTRACE_NOTRACE std::size_t open_cie(const char* augmentation) noexcept {
+    /// `augmentation`: "zR", "zRS" or "zPRS", with the address of a personality routine.
+    FTRACE_NOTRACE std::size_t open_cie(const char* augmentation,
+                                        std::uintptr_t personality = 0) noexcept {
         length_ = 0;
         const std::size_t cie = open_entry(0);
         byte(1);  // version
@@ -62,8 +65,14 @@ protected:
         byte(1);     // code alignment
         byte(0x78);  // data alignment: -8
         byte(return_column);
-        byte(1);     // size of the augmentation's data
-        byte(0x00);  // DW_EH_PE_absptr
+        constexpr unsigned absolute = 0x00;  // DW_EH_PE_absptr
+        if (personality != 0) {
+            byte(1 + 8 + 1);  // size of the augmentation's data
+            byte(absolute), word(personality);
+        } else {
+            byte(1);
+        }
+        byte(absolute);  // of the addresses in FDEs
         return cie;
     }
     FTRACE_NOTRACE void close_cie(std::size_t cie) noexcept { close_entry(cie); }
@@ -110,7 +119,7 @@ private:
             bytes_[at + std::size_t(i)] = static_cast<std::uint8_t>(value >> (8 * i));
     }
 
-    alignas(8) std::uint8_t bytes_[160]{};
+    alignas(8) std::uint8_t bytes_[256]{};
     std::uint64_t notes_[most_unwinders][16]{};
     std::size_t length_ = 0;
     std::size_t fde_ = 0;
