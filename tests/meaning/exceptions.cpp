@@ -286,9 +286,7 @@ TRACED int destroys() {
 
 // Function-try-blocks: of a function, and of a constructor, which always rethrows.
 
-TRACED int tries_as_a_whole(int x) try {
-    return middle(x);
-} catch (const std::runtime_error&) {
+TRACED int tries_as_a_whole(int x) try { return middle(x); } catch (const std::runtime_error&) {
     return -7;
 }
 struct tried {

@@ -113,8 +113,11 @@ bool began(const ftrace::ftrace_graph_ent& e, ftrace::fgraph_ops&,
     } else {
         number = __atomic_fetch_add(&used, 1, __ATOMIC_RELAXED);
         if (number >= most_calls) return false;
-        calls[number] = {e.func,  ftrace::regs_get_stack_pointer(regs), now(), 0, nullptr, 0,
-                         e.depth, this_thread(),                        {}};
+        calls[number] = {e.func,  ftrace::regs_get_stack_pointer(regs),
+                         now(),   0,
+                         nullptr, 0,
+                         e.depth, this_thread(),
+                         {}};
         ++number;  // 0 would be a call that never began
     }
     std::memcpy(e.data, &number, sizeof number);
@@ -144,7 +147,7 @@ void ended(const ftrace::ftrace_graph_ret& e, ftrace::fgraph_ops&, ftrace::ftrac
 
 // Names and labels.
 
-std::string short_name(std::uintptr_t address) {
+std::string qualified_name(std::uintptr_t address) {
     static std::map<std::uintptr_t, std::string> known;
     std::string& name = known[address];
     if (!name.empty()) return name;
@@ -156,14 +159,18 @@ std::string short_name(std::uintptr_t address) {
     const std::string_view suffix = forms.parts().suffix;
     for (const char* part : {".actor", ".resume", ".destroy", ".cleanup"})
         if (suffix.find(part) != suffix.npos) name += part;
-    for (const std::string_view scope : {"scenario::", "scenario_"})
-        if (name.starts_with(scope)) name.erase(0, scope.size());
     return name;
 }
 
-bool is_of_scenario(std::uintptr_t address) {
-    const std::string name = ftrace::symbol_of(address).name;
-    return name.find("8scenario") != name.npos || name.starts_with("scenario_");
+// Whose names begin with it; in C there are no namespaces.
+bool is_of_scenario(std::string_view name) {
+    return name.starts_with("scenario::") || name.starts_with("scenario_");
+}
+
+std::string short_name(std::uintptr_t address) {
+    std::string name = qualified_name(address);
+    if (is_of_scenario(name)) name.erase(0, std::strlen("scenario_") + (name[8] == ':' ? 1 : 0));
+    return name;
 }
 
 std::string type_name(const std::type_info* type) {
@@ -183,7 +190,8 @@ std::string label(const call& c) {
     case graph_end::exception:
         text += "  ! exception " + type_name(c.exception);
         if (c.handler != 0)
-            text += " -> " + (is_of_scenario(c.handler) ? short_name(c.handler) : "elsewhere");
+            text += " -> " + (is_of_scenario(qualified_name(c.handler)) ? short_name(c.handler)
+                                                                        : "elsewhere");
         break;
     case graph_end::longjmp: text += "  ! longjmp"; break;
     case graph_end::thread_exit: text += "  ! thread exit"; break;
@@ -218,7 +226,8 @@ public:
     tree() : count_(std::min<std::size_t>(used, most_calls)), parents_(count_), shapes_(count_) {
         if (used > most_calls) problems_ += "order: more calls than the recorder has room for\n";
         if (strange_ends != 0)
-            problems_ += "order: " + std::to_string(strange_ends) + " ends of no call that is open\n";
+            problems_ +=
+                "order: " + std::to_string(strange_ends) + " ends of no call that is open\n";
         find_parents();
         check_order();
         find_shapes();
@@ -240,7 +249,8 @@ public:
                 ++others[lines];
         }
         for (const auto& [lines, times] : others)
-            out += (times == 1 ? "thread:\n" : "thread (x " + std::to_string(times) + "):\n") + lines;
+            out +=
+                (times == 1 ? "thread:\n" : "thread (x " + std::to_string(times) + "):\n") + lines;
         return out + problems_;
     }
 
@@ -373,7 +383,7 @@ __attribute__((constructor(101))) void start() {
     (void)this_thread();
     std::atexit(recorder::finish);
     std::at_quick_exit(recorder::finish);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_abort;
     action.sa_flags = static_cast<int>(SA_RESETHAND);
     ::sigaction(SIGABRT, &action, nullptr);

@@ -30,9 +30,7 @@ TRACED int raises(int number) {
     return result + leaf(result);
 }
 
-TRACED void returns(int number) {
-    handled += works(number) - number;
-}
+TRACED void returns(int number) { handled += works(number) - number; }
 // Is itself interrupted by the next signal.
 TRACED void nests(int number) {
     handled += works(number) - number;
@@ -47,7 +45,7 @@ TRACED void jumps_from_within(int) {
 TRACED void throws(int number) { throw number; }
 
 UNTRACED void install(int number, void (*handler)(int), bool alternate) {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = handler;
     action.sa_flags = alternate ? SA_ONSTACK : 0;
     sigaction(number, &action, nullptr);

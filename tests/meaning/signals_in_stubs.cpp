@@ -51,7 +51,7 @@ TRACED void jumps_away(int number) {
 }
 
 UNTRACED void install(int number, void (*handler)(int)) {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = handler;
     sigaction(number, &action, nullptr);
 }
