@@ -8,7 +8,7 @@
 # comment may say
 #
 #     Runs: A B ...     once for each word, which is its argument
-#     Flags: -x ...     to build it
+#     Flags: -x ...     to build it; "Flags of gcc: ..." there alone
 #     Needs: gcc        left out elsewhere; or libstdc++, or a header that may not be installed: <...>
 #
 # Expected is the first of these that exists, with .A behind NAME if there are several runs, and FAMILY one of gcc, clang
@@ -112,7 +112,7 @@ scenario() {
             *) [ "${families[0]}" = "$need" ] || return 0 ;;
         esac
     done
-    read -r -a more <<< "$(said Flags "$source")"
+    read -r -a more <<< "$(said Flags "$source") $(said "Flags of ${families[0]}" "$source")"
     local traced=("$level" "${flags[@]}" -fpatchable-function-entry=5)
     {
         if [ -f "$here/${name}_library.cpp" ]; then
