@@ -170,6 +170,9 @@ bool is_of_scenario(std::string_view name) {
 std::string short_name(std::uintptr_t address) {
     std::string name = qualified_name(address);
     if (is_of_scenario(name)) name.erase(0, std::strlen("scenario_") + (name[8] == ':' ? 1 : 0));
+    // A nested function of GNU C: "scale.0".
+    const std::size_t number = name.find_last_not_of("0123456789");
+    if (number + 1 < name.size() && name[number] == '.') name.resize(number);
     return name;
 }
 
