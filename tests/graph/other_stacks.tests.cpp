@@ -168,8 +168,7 @@ TEST_CASE("shadow stack: a fiber that moves to other threads returns right", "[g
         }).join();
     CHECK(moving.result == 0);
     // Its frames outlive their threads, whose regions serve others in between.
-    for (int i = 0; i < 1000; ++i)
-        std::thread([] { nested(20); }).join();
+    for (int i = 0; i < 1000; ++i) std::thread([] { nested(20); }).join();
     detail::process()->threads.release_dead();
     std::thread([] { nested(20); }).join();
     moving.resume();

@@ -47,8 +47,7 @@ FTRACE_NO_INSTRUMENTATION _Unwind_Reason_Code visit(_Unwind_Context* context, vo
         now = frame::trampoline;
     else if (::_Unwind_GetRegionStart(context) == reinterpret_cast<std::uintptr_t>(&stepped))
         now = frame::function;
-    if (trace.before != frame::other &&
-        now != frame::trampoline) {
+    if (trace.before != frame::other && now != frame::trampoline) {
         // From a trampoline the unwinder comes one byte in front of it: see return_unwind.hpp.
         const bool caller = trace.last == stepping.caller || trace.last + 1 == stepping.caller;
         (caller ? trace.right : trace.wrong) = true;

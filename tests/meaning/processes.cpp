@@ -1,6 +1,6 @@
 // fork in the middle of calls, twice over, from a thread, with handlers of pthread_atfork; vfork,
 // posix_spawn and exec; a daemon. Child processes go on tracing in their own trees.
-// Runs: fork twice thread atfork vfork spawn daemon
+// Runs: fork twice thread atfork vfork spawn thread_exec daemon
 #include <pthread.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -90,6 +90,10 @@ TRACED void fork_twice() {
 }
 
 // A thread forks: in the child it is the only one.
+TRACED void* works_there(void* result) {
+    works(2);
+    return result;
+}
 TRACED void* forks_here(void*) {
     leaf(0);
     const pid_t child = fork();
@@ -97,8 +101,7 @@ TRACED void* forks_here(void*) {
         recorder::process("child");
         works(1);
         pthread_t other;
-        pthread_create(
-            &other, nullptr, [](void*) UNTRACED -> void* { return works(2), nullptr; }, nullptr);
+        pthread_create(&other, nullptr, works_there, nullptr);
         pthread_join(other, nullptr);
         std::exit(3);
     }
@@ -167,6 +170,26 @@ TRACED int forks_and_execs(const char* program) {
     return leaf(exit_code_of(child));
 }
 
+// All threads of the child go, in the middle of calls.
+TRACED void* execs(void* program) {
+    leaf(1);
+    recorder::finish();
+    auto* const path = static_cast<const char*>(program);
+    execl(path, path, static_cast<char*>(nullptr));
+    _exit(127);
+}
+TRACED int execs_in_thread(char* program) {
+    const pid_t child = fork();
+    if (child == 0) {
+        recorder::process("child");
+        pthread_t thread;
+        pthread_create(&thread, nullptr, execs, program);
+        pthread_join(thread, nullptr);
+        _exit(126);
+    }
+    return leaf(exit_code_of(child));
+}
+
 // In the background; the first process waits for the end of its output.
 TRACED void becomes_daemon() {
     int ends[2];
@@ -209,6 +232,10 @@ int main(int count, char** arguments) {
         expect(spawns("/bin/true") == 0 && spawns("/bin/false") == 1, "posix_spawn");
         expect(spawns("/no/such/program") == -1, "no program");
         expect(forks_and_execs("/bin/false") == 2, "fork and exec");
+    }
+    if (std::strcmp(how, "thread_exec") == 0) {
+        char program[] = "/bin/false";
+        expect(execs_in_thread(program) == 2, "exec in a thread");
     }
     if (std::strcmp(how, "daemon") == 0) becomes_daemon();
     std::puts("end of main");

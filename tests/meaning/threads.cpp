@@ -39,9 +39,7 @@ of_thread::~of_thread() {
     catches(value);
 }
 pthread_key_t key;
-TRACED void frees(void* value) {
-    freed += leaf(*static_cast<int*>(value)) == 8 ? 1 : 1000000;
-}
+TRACED void frees(void* value) { freed += leaf(*static_cast<int*>(value)) == 8 ? 1 : 1000000; }
 
 TRACED int works(int x) {
     thread_local of_thread object;
@@ -101,8 +99,7 @@ int main() {
     int results[at_once] = {};
     for (int round = 0; round < in_a_row / at_once; ++round) {
         pthread_t threads[at_once];
-        for (int i = 0; i < at_once; ++i)
-            pthread_create(&threads[i], nullptr, runs, &results[i]);
+        for (int i = 0; i < at_once; ++i) pthread_create(&threads[i], nullptr, runs, &results[i]);
         for (pthread_t thread : threads) pthread_join(thread, nullptr);
     }
     for (int result : results) expect(result == 3 * in_a_row / at_once, "many at once");

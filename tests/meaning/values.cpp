@@ -58,14 +58,14 @@ UNTRACED Complex both(int real, Real imaginary) {
 }
 
 // Each function, and one that returns what the other does.
-#define RESULT(type, name, ...)                  \
-    TRACED type name(int x) {                    \
-        KEEP(x);                                 \
-        return __VA_ARGS__;                      \
-    }                                            \
-    TRACED type name##_twice(int x) {            \
-        KEEP(x);                                 \
-        return name(x + 1);                      \
+#define RESULT(type, name, ...)       \
+    TRACED type name(int x) {         \
+        KEEP(x);                      \
+        return __VA_ARGS__;           \
+    }                                 \
+    TRACED type name##_twice(int x) { \
+        KEEP(x);                      \
+        return name(x + 1);           \
     }
 
 RESULT(bool, flag, x == 6)
@@ -135,12 +135,12 @@ TRACED int formats(char* out, std::size_t size, const char* format, ...) {
 }
 
 // And passes on the results of functions that are called with everything in use.
-TRACED double many(int a, long b, char c, short d, int e, int f, int g, double h, double i, double j,
-                   double k, double l, double m, double n, double o, double p, float q,
+TRACED double many(int a, long b, char c, short d, int e, int f, int g, double h, double i,
+                   double j, double k, double l, double m, double n, double o, double p, float q,
                    two_words r) {
     KEEP(a);
-    return static_cast<double>(a + b + c + d + e + f + g + r.a + r.b) + h + i + j + k + l + m + n + o +
-           p + static_cast<double>(q);
+    return static_cast<double>(a + b + c + d + e + f + g + r.a + r.b) + h + i + j + k + l + m + n +
+           o + p + static_cast<double>(q);
 }
 
 }  // namespace scenario

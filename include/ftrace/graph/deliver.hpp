@@ -49,9 +49,9 @@ FTRACE_NO_INSTRUMENTATION inline void tell_one(const graph_state& state, shadow_
                                                ftrace_regs& regs) noexcept {
     fgraph_ops* const ops = state.table.find(ticket);
     if (__builtin_expect(ops == nullptr, 0)) return;
-    const ftrace_graph_ret event{frame.func, end.retval,    static_cast<int>(frame.depth),
-                                 mine.overruns(), end.how, end.exception,
-                                 end.handler, data, thread_data_of(mine, *ops, ticket)};
+    const ftrace_graph_ret event{frame.func,      end.retval, static_cast<int>(frame.depth),
+                                 mine.overruns(), end.how,    end.exception,
+                                 end.handler,     data,       thread_data_of(mine, *ops, ticket)};
     graph_access::ret (*ops)(event, *ops, regs);
 }
 
@@ -88,11 +88,10 @@ struct tells_of_left {
 /// The calling thread's shadow stack, for an event on it.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline shadow_stack* stack_of_thread(
     graph_state& state, thread_state& thread, std::uintptr_t slot) noexcept {
-    return state.stack_of(thread, slot,
-                          [&state](shadow_stack& mine, const shadow_frame& frame, graph_end how)
-                              FTRACE_NO_INSTRUMENTATION {
-                                  tells_of_left{state, mine}(frame, how);
-                              });
+    return state.stack_of(
+        thread, slot,
+        [&state](shadow_stack& mine, const shadow_frame& frame, graph_end how)
+            FTRACE_NO_INSTRUMENTATION { tells_of_left{state, mine}(frame, how); });
 }
 
 /// A hooked call ends, by a return or an exception: tells of it, and of those inside it that were

@@ -12,8 +12,8 @@
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
-#include <ftrace/ops/registry.hpp>
 #include <ftrace/graph/unwinding.hpp>
+#include <ftrace/ops/registry.hpp>
 #include <ftrace/sites/pin.hpp>
 #include <string>
 #include <utility>

@@ -14,8 +14,8 @@ enum class graph_end : std::uint8_t {
     exception,    ///< an exception left it; its own destructors have run
     longjmp,      ///< the stack pointer moved past it: longjmp, setcontext, ...
     thread_exit,  ///< pthread_exit() or cancellation unwound it, or its thread ended without
-    tail_call,    ///< of more than 16 calls in tails, all with one return address: gave its place on
-    abandoned,    ///< its stack was used anew: a fiber that was dropped
+    tail_call,  ///< of more than 16 calls in tails, all with one return address: gave its place on
+    abandoned,  ///< its stack was used anew: a fiber that was dropped
 };
 
 }  // namespace ftrace::inline v0

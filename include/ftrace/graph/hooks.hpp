@@ -29,9 +29,8 @@ FTRACE_NO_INSTRUMENTATION inline void enter_only(graph_state& state, thread_stat
         options.thread_data == 0
             ? nullptr
             : stack_of_thread(state, thread, reinterpret_cast<std::uintptr_t>(slot));
-    void* const kept = keeper == nullptr
-                           ? nullptr
-                           : thread_data_of(*keeper, ops, graph_access::ticket(ops));
+    void* const kept =
+        keeper == nullptr ? nullptr : thread_data_of(*keeper, ops, graph_access::ticket(ops));
     const auto entry = graph_access::entry(ops);
     if (entry != nullptr)
         entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept}, ops, regs);

@@ -60,9 +60,9 @@ public:
         if (key_of(slot) == no_signal_stack_) return false;
         const int saved = errno;
         stack_t now{};
-        const bool found =
-            ::syscall(SYS_sigaltstack, nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK) != 0 &&
-            slot - reinterpret_cast<std::uintptr_t>(now.ss_sp) < now.ss_size;
+        const bool found = ::syscall(SYS_sigaltstack, nullptr, &now) == 0 &&
+                           (now.ss_flags & SS_ONSTACK) != 0 &&
+                           slot - reinterpret_cast<std::uintptr_t>(now.ss_sp) < now.ss_size;
         errno = saved;
         if (!found) no_signal_stack_ = key_of(slot);
         return found;
@@ -92,8 +92,7 @@ public:
         if (last_ == frame) return;
         const std::uintptr_t slot = frame->where();
         if (last_ != nullptr && is_inside(last_, slot)) {
-            while (last_ != nullptr && last_ != frame && is_inside(last_, slot))
-                leave(last_, true);
+            while (last_ != nullptr && last_ != frame && is_inside(last_, slot)) leave(last_, true);
         } else {
             each_inside(frame, true, leave);
         }
@@ -171,7 +170,8 @@ private:
         while (outer != nullptr && outer->where() < slot) outer = around(*outer, outer->where());
         if (outer == nullptr || outer->where() - slot > reach) return nullptr;
         while (last_ != nullptr && last_ != outer) leave(last_, true);
-        while (last_ != nullptr && last_->where() == slot && !holds(last_, slot)) leave(last_, true);
+        while (last_ != nullptr && last_->where() == slot && !holds(last_, slot))
+            leave(last_, true);
         return last_ != nullptr && last_->where() - slot <= reach ? last_ : nullptr;
     }
 

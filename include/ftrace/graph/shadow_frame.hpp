@@ -17,9 +17,9 @@ struct call_note {
 
 /// The trampoline that belongs to a frame is in its slot: see return_trampoline.hpp.
 struct shadow_frame {
-    std::uintptr_t ret;    ///< the true return address; first, since trampoline and unwinder read it
-    std::uintptr_t slot;   ///< where it was, or `unused`
-    std::uintptr_t func;   ///< the site
+    std::uintptr_t ret;   ///< the true return address; first, since trampoline and unwinder read it
+    std::uintptr_t slot;  ///< where it was, or `unused`
+    std::uintptr_t func;  ///< the site
     shadow_frame* around;  ///< the hooked call around this one on the same stack, or null
     shadow_frame* behind;  ///< the next one in a list: of free frames, or of other_stacks
     std::uint32_t depth;   ///< calls around this one
@@ -56,7 +56,8 @@ static_assert(sizeof(block_header) <= sizeof(shadow_frame));
 static_assert(offsetof(block_header, stub) == 0);
 static_assert(offsetof(block_header, resume) == sizeof(std::uint64_t));
 
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline shadow_frame* frame_of(std::uintptr_t code) noexcept {
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline shadow_frame* frame_of(
+    std::uintptr_t code) noexcept {
     return reinterpret_cast<shadow_frame*>(arch::return_block::frame(code));
 }
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline block_header& header_of(

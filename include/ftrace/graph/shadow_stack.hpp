@@ -36,8 +36,8 @@ public:
     /// A call that may be hooked.
     struct arrival {
         std::uintptr_t* slot;
-        std::uintptr_t ret;    ///< what lies there: the caller, or the trampoline of a call around it
-        shadow_frame* frame;   ///< the one it would use, or null: no room
+        std::uintptr_t ret;  ///< what lies there: the caller, or the trampoline of a call around it
+        shadow_frame* frame;  ///< the one it would use, or null: no room
         shadow_frame* around;
         std::uint32_t depth;
         bool elsewhere;            ///< not on the thread's own stack
@@ -294,7 +294,8 @@ private:
     // Should it be wrong (a fiber whose stack lies inside this one), the true return address is back
     // in its slot: nothing is lost but the event.
     template <class Tell>
-    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void leave(shadow_frame* frame, graph_end how,
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void leave(shadow_frame* frame,
+                                                                   graph_end how,
                                                                    Tell tell) noexcept {
         const std::uintptr_t slot = frame->where();
         take_out(frame);
@@ -310,8 +311,8 @@ private:
     }
 
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void collect(std::uintptr_t slot) noexcept {
-        others_.collect(slot, [this](shadow_frame* frame)
-                                  FTRACE_NO_INSTRUMENTATION { give_back(frame); });
+        others_.collect(
+            slot, [this](shadow_frame* frame) FTRACE_NO_INSTRUMENTATION { give_back(frame); });
     }
 
     FTRACE_NO_INSTRUMENTATION shadow_frame* take_frame() noexcept {

@@ -74,8 +74,8 @@ private:
         }
         unwinder_calls calls{};
         const auto look_up = [&](auto& function, const char* of) FTRACE_NOTRACE {
-            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(
-                symbol(library, of));
+            function =
+                reinterpret_cast<std::remove_reference_t<decltype(function)>>(symbol(library, of));
             return function != nullptr;
         };
         if (!look_up(calls.get_ip, "_Unwind_GetIP") || !look_up(calls.set_ip, "_Unwind_SetIP") ||

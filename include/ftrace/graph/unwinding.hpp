@@ -28,8 +28,8 @@ namespace ftrace::inline v0::detail {
 /// first (libsupc++/unwind-cxx.h, libcxxabi/src/cxa_exception.h).
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline const std::type_info* type_of(
     const _Unwind_Exception& exception) noexcept {
-    constexpr std::uint64_t gnu = 0x474e5543432b2b00,    // "GNUCC++\0"
-        llvm = 0x434c4e47432b2b00, dependent = 1;        // "CLNGC++\0"
+    constexpr std::uint64_t gnu = 0x474e5543432b2b00,  // "GNUCC++\0"
+        llvm = 0x434c4e47432b2b00, dependent = 1;      // "CLNGC++\0"
     constexpr std::size_t back = 80;
     const std::uint64_t kind = exception.exception_class;
     if ((kind & ~dependent) != gnu && (kind & ~dependent) != llvm) return nullptr;
@@ -88,12 +88,13 @@ FTRACE_LOCAL inline constinit thread_local last_handler last_found_handler
 /// The personality routine of trampolines.
 struct trampoline_personality {
     FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static _Unwind_Reason_Code passed(
-        int version, _Unwind_Action actions, _Unwind_Exception_Class,
-        _Unwind_Exception* exception, _Unwind_Context* context) noexcept {
+        int version, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception* exception,
+        _Unwind_Context* context) noexcept {
         graph_state* const state = shared_graph();
         if (version != 1 || state == nullptr) return _URC_CONTINUE_UNWIND;
         if ((actions & _UA_SEARCH_PHASE) != 0) {
-            last_found_handler.exception = nullptr;  // another may have been thrown from this memory
+            last_found_handler.exception =
+                nullptr;  // another may have been thrown from this memory
             return _URC_CONTINUE_UNWIND;
         }
         const auto caller = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));

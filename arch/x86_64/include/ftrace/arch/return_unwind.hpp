@@ -24,7 +24,8 @@ namespace ftrace::inline v0::arch {
 /// before a push have none.
 inline constexpr std::size_t pushed_bits = 0x26;
 static_assert(((trampoline_offset::before_push | trampoline_offset::landing |
-                (trampoline_offset::landing - 1)) & pushed_bits) == 0);
+                (trampoline_offset::landing - 1)) &
+               pushed_bits) == 0);
 static_assert((trampoline_offset::before_call & pushed_bits) != 0 &&
               (trampoline_offset::behind_call & pushed_bits) != 0 &&
               (trampoline_offset::before_jump & pushed_bits) != 0 &&
@@ -56,8 +57,8 @@ private:
         constexpr std::uint64_t one = 1;
         constexpr std::uint64_t twice = one << offset::landing_call | one << offset::behind_resume;
         constexpr std::uint64_t once = one << offset::before_call | one << offset::behind_call |
-                                       one << offset::landing_pushed | one << offset::landing_align |
-                                       twice;
+                                       one << offset::landing_pushed |
+                                       one << offset::landing_align | twice;
         byte(def_cfa_expression);
         const std::size_t size = open_expression();
         push_bit(once), push_bit(twice), byte(op_plus);
