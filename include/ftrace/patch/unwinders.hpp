@@ -42,6 +42,10 @@ struct unwinder_functions {
         libgcc[libgcc[0] != nullptr] = function;
     }
 
+    [[nodiscard]] FTRACE_NOTRACE bool any() const noexcept {
+        return llvm != nullptr || libgcc[0] != nullptr;
+    }
+
     add_fde llvm = nullptr;
     add_section libgcc[arch::unwind_section::most_unwinders]{};  // linked in statically, and shared
 };

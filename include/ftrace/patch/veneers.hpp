@@ -137,6 +137,7 @@ private:
     /// Without memory for it the veneers work all the same.
     FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(
         std::uintptr_t code, arch::veneer_kind kind) {
+        if (!unwinders().any()) return nullptr;
         auto* const section = new (std::nothrow) arch::veneer_unwind_section(code, kind);
         if (section == nullptr) return nullptr;
         register_unwind_section(*section, unwinders());
