@@ -29,8 +29,8 @@
 namespace ftrace::inline v0::detail {
 
 /// All veneers of one kind in the process. They are never taken away: a thread may be on its way
-/// through one. The same context and target get the same veneer again, so switching the same ops on and off
-/// needs no more of them.
+/// through one. The same context and target get the same veneer again, so switching the same ops on
+/// and off needs no more of them.
 class veneer_pool {
 public:
     /// `own`: of this kind, in an object that stays loaded; null: pages only.
