@@ -1,5 +1,7 @@
 // makecontext, swapcontext, setcontext: stacks that take turns, calls, exceptions and jumps on
-// each; a context that ends by itself, one that is dropped and one whose stack is used again.
+// each; a context that ends by itself, one that moves to another thread, one that is dropped and
+// one whose stack is used again.
+#include <pthread.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -132,6 +134,25 @@ TRACED int drops_itself() {
     return 0;
 }
 
+// Goes on in another thread, to which its calls belong from then on.
+TRACED void moving() {
+    results[0] = works(5);
+    yields(0);
+    results[0] += works(6);
+}
+TRACED void* resumes_there(void* result) {
+    resumes(0);
+    return result;
+}
+TRACED int moves() {
+    start(0, moving);
+    resumes(0);
+    pthread_t thread;
+    pthread_create(&thread, nullptr, resumes_there, nullptr);
+    pthread_join(thread, nullptr);
+    return results[0];
+}
+
 // Dropped in the middle of a call; another one then has its stack.
 TRACED void dropped() { counts_down(0, 5); }
 TRACED void fifth() { results[0] = works(8); }
@@ -154,6 +175,7 @@ int main() {
     jumps_there();
     expect(three_times() == 3, "setcontext");
     expect(drops_itself() == 6, "out of a context");
+    expect(moves() == 15, "moved");
     expect(drops() == 10, "dropped");
     expect(works(9) == 11, "afterwards");
     std::puts("done");
