@@ -107,11 +107,10 @@ struct tells_of_left {
 
 /// The calling thread's shadow stack, for an event on it.
 [[nodiscard]] FTRACE_NO_INSTRUMENTATION inline shadow_stack* stack_of_thread(
-    graph_state& state, thread_state& thread, std::uintptr_t slot) noexcept {
+    graph_state& state, thread_state& thread) noexcept {
     return state.stack_of(
-        thread, slot,
-        [&state](shadow_stack& mine, const shadow_frame& frame, graph_end how)
-            FTRACE_NO_INSTRUMENTATION { tells_of_left{state, mine}(frame, how); });
+        thread, [&state](shadow_stack& mine, const shadow_frame& frame, graph_end how)
+                    FTRACE_NO_INSTRUMENTATION { tells_of_left{state, mine}(frame, how); });
 }
 
 /// end_call() where the call is not the innermost one of its own thread's own stack.
@@ -126,7 +125,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_other_call(
         if (end.how != graph_end::returned) owner->count_unreturned();
         tell_all(state, *owner, *frame, end, regs);
         owner->give_back(frame);
-    } else if (shadow_stack* const mine = stack_of_thread(state, thread, frame->where())) {
+    } else if (shadow_stack* const mine = stack_of_thread(state, thread)) {
         // A fiber's call, which began on another thread.
         if (frame->where() == shadow_frame::unused) return;
         tell_all(state, *mine, *frame, end, regs);
@@ -145,11 +144,10 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_untold(
 /// left before. Its frame is free afterwards.
 FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void end_call(
     graph_state& state, shadow_frame* frame, const call_end& end, ftrace_regs& regs) noexcept {
-    thread_state* const thread = this_thread();
+    const auto here = reinterpret_cast<std::uintptr_t>(&regs);
+    const auto [thread, section] = start_of_section(here, 0);
     if (__builtin_expect(thread == nullptr, 0)) return end_untold(state, frame);
-    const std::uint64_t section = section_of(*thread);
-    if (__builtin_expect(is_inside(section), 0)) return end_untold(state, frame);
-    enter_section(*thread, section);
+    enter_section(*thread, section, here);
     const int saved = *thread->program_errno;
     shadow_stack* const owner = header_of(frame).owner;
     if (__builtin_expect(owner->is_innermost(frame) && end.how == graph_end::returned &&
@@ -164,5 +162,20 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void end_call(
     *thread->program_errno = saved;
     leave_section(*thread, section);
 }
+
+/// What thread_end calls.
+struct graph_thread {
+    FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static void ended(void* value) noexcept {
+        auto& stack = *static_cast<shadow_stack*>(value);
+        graph_state* const state = shared_graph();
+        if (state == nullptr || !state->ends.is_last_round(stack)) return;
+        const std::uintptr_t here = this_frame();
+        const auto [thread, section] = start_of_section(here, 0);
+        if (thread == nullptr || !stack.belongs_to(thread, thread->generation)) return;
+        enter_section(*thread, section, here);
+        stack.end_thread(tells_of_left{*state, stack});
+        leave_section(*thread, section);
+    }
+};
 
 }  // namespace ftrace::inline v0::detail

@@ -36,16 +36,16 @@ FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint3
 FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
     process_state* const shared = process();
     if (shared == nullptr || shared_graph() != nullptr) return shared_graph();
-    const thread_state* const thread = this_thread();
+    thread_state* const thread = this_thread();
     if (thread == nullptr || (in_section(*thread) && !thread->own_work)) return nullptr;
     graph_entry_points code{};
     {
         const internal_section untraced;
         code = {arch::return_stub_for<graph_return>(arch::widest_vector_register()),
-                trampoline_personality::address()};
+                trampoline_personality::address(), &graph_thread::ended};
     }
     pin_object(reinterpret_cast<const void*>(code.personality));
-    return make_graph(*shared, code);
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return make_graph(*shared, code); });
 }
 
 }  // namespace detail

@@ -8,12 +8,13 @@
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/lock.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/graph_table.hpp>
-#include <ftrace/graph/own_stacks.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
+#include <ftrace/graph/thread_end.hpp>
 #include <ftrace/graph/unwinder_calls.hpp>
 #include <new>
 #include <utility>
@@ -29,8 +30,8 @@ struct graph_state {
 
     graph_table table;
     block_pool blocks;
-    own_stacks stacks;
     unwinder_table unwinders;
+    thread_end ends;
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack
     shadow_stack* first = nullptr;
 
@@ -47,14 +48,12 @@ struct graph_state {
         auto* const stack = static_cast<shadow_stack*>(thread.graph);
         return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
     }
-    /// The same, made now if need be; `slot`: an address on the stack it runs on. nullptr: no
-    /// memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
+    /// The same, made now if need be. nullptr: no memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
     template <class Tell>
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* stack_of(thread_state& thread,
-                                                                   std::uintptr_t slot,
                                                                    Tell tell) noexcept {
         shadow_stack* const stack = existing(thread);
-        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, slot, tell);
+        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, tell);
     }
 
     /// Calls `use(shadow_stack&)` for every stack there is.
@@ -69,7 +68,6 @@ private:
     // A slot of the thread pool keeps its shadow stack: who gets the slot gets the stack.
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) shadow_stack* open(thread_state& thread,
-                                                                           std::uintptr_t slot,
                                                                            Tell tell) noexcept {
         const int saved = errno;
         const auto process = static_cast<pid_t>(::syscall(SYS_getpid));
@@ -79,12 +77,13 @@ private:
         if (stack == nullptr) return nullptr;
         thread.graph = stack;
         // In a child of fork() the calls of its parent's threads do not end at all.
-        const bool ends = stack->process == process;
+        const bool told = stack->process == process;
         stack->process = process;
-        stack->hand_over(blocks, &thread, thread.generation, stacks.of_this_thread(slot),
+        stack->hand_over(blocks, &thread, thread.generation, thread.stack,
                          [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
-                             if (ends) tell(*stack, frame, how);
+                             if (told) tell(*stack, frame, how);
                          });
+        ends.expect(*stack);
         stack->forget_thread_data([](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
         return stack;
     }
@@ -128,6 +127,7 @@ FTRACE_LOCAL inline constinit shadow_stack_question shadow_stack_features =
 /// Where code of the library is that trampolines and unwinders call, in an object that stays loaded.
 struct graph_entry_points {
     std::uintptr_t return_stub, personality;
+    void (*thread_ended)(void*);
 };
 
 /// The state, made at first use. Not under the process's lock: it asks the dynamic linker. Of two
@@ -147,6 +147,7 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
         return error{errc::out_of_memory, "no memory for the graph's state"};
     }
     state->unwinders.find();
+    state->ends.make(code.thread_ended);
     if (auto made =
             state->blocks.make(code.return_stub, state->unwinders.resume(), code.personality);
         !made) {
@@ -155,8 +156,11 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
     }
     graph_state* other = nullptr;
     // release: pairs with find_graph(). The loser's state stays: its address space does, too.
-    __atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
+    if (__atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        const lock_guard locked(process.lock);
+        state->blocks.tell_debuggers();
+    }
     return shared_graph();
 }
 

@@ -25,9 +25,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void enter_only(
     if (options.max_depth != 0 && static_cast<int>(depth) >= options.max_depth)
         return graph_access::miss(ops);
     shadow_stack* const keeper =
-        options.thread_data == 0
-            ? nullptr
-            : stack_of_thread(state, thread, reinterpret_cast<std::uintptr_t>(slot));
+        options.thread_data == 0 ? nullptr : stack_of_thread(state, thread);
     void* const kept =
         keeper == nullptr ? nullptr : thread_data_of(*keeper, ops, graph_access::ticket(ops));
     const auto entry = graph_access::entry(ops);
@@ -47,7 +45,7 @@ struct offered_call {
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool arrive_otherwise(
     graph_state& state, thread_state& thread, std::uintptr_t* slot, ftrace_regs& regs,
     offered_call& call) noexcept {
-    call.stack = stack_of_thread(state, thread, reinterpret_cast<std::uintptr_t>(slot));
+    call.stack = stack_of_thread(state, thread);
     if (call.stack == nullptr) {
         __atomic_fetch_add(&state.unhooked, 1, __ATOMIC_RELAXED);
         return false;

@@ -54,9 +54,17 @@ struct FTRACE_LOCAL own_stub {
                                                  ftrace_ops* const* entry,
                                                  ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, entry, regs, callee);
-        run_one<Callback, Policy, Flags>(ip, parent_ip, entry, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, entry, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_one<Callback, Policy>(ip, parent_ip, entry, regs, *thread);
+        leave_section(*thread, section);
+    }
+    FTRACE_NO_INSTRUMENTATION static void nested(unsigned long ip, unsigned long parent_ip,
+                                                 ftrace_ops* const* entry,
+                                                 ftrace_regs& regs) noexcept {
+        run_one_nested<Callback, Policy, Flags>(ip, parent_ip, entry, regs);
     }
 };
 template <auto Callback, unsigned Flags>
@@ -68,9 +76,17 @@ struct FTRACE_LOCAL own_stub<Callback, ARGS_INTEGER, Flags> {
         unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
         ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, entry, regs, callee);
-        run_one<Callback, ARGS_INTEGER, Flags>(ip, parent_ip, entry, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, entry, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_one<Callback, ARGS_INTEGER>(ip, parent_ip, entry, regs, *thread);
+        leave_section(*thread, section);
+    }
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void nested(
+        unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
+        ftrace_regs& regs) noexcept {
+        run_one_nested<Callback, ARGS_INTEGER, Flags>(ip, parent_ip, entry, regs);
     }
 };
 
@@ -86,9 +102,18 @@ struct FTRACE_LOCAL list_stub {
     FTRACE_NO_INSTRUMENTATION static void callee(unsigned long ip, unsigned long parent_ip,
                                                  ops_list* list, ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, list, regs, callee);
-        run_list(ip, parent_ip, *list, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, list, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_list<true>(ip, parent_ip, *list, regs, *thread);
+        leave_section(*thread, section);
+        go_to_direct(*list, regs);
+    }
+    FTRACE_NO_INSTRUMENTATION static void nested(unsigned long ip, unsigned long parent_ip,
+                                                 ops_list* list, ftrace_regs& regs) noexcept {
+        run_list<false>(ip, parent_ip, *list, regs, *current_thread);
+        go_to_direct(*list, regs);
     }
 };
 struct FTRACE_LOCAL integer_list_stub {
@@ -97,9 +122,18 @@ struct FTRACE_LOCAL integer_list_stub {
     FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void callee(
         unsigned long ip, unsigned long parent_ip, ops_list* list, ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, list, regs, callee);
-        run_list(ip, parent_ip, *list, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, list, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_list<true>(ip, parent_ip, *list, regs, *thread);
+        leave_section(*thread, section);
+        go_to_direct(*list, regs);
+    }
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void nested(
+        unsigned long ip, unsigned long parent_ip, ops_list* list, ftrace_regs& regs) noexcept {
+        run_list<false>(ip, parent_ip, *list, regs, *current_thread);
+        go_to_direct(*list, regs);
     }
 };
 

@@ -20,6 +20,7 @@
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/patch/debugger.hpp>
 #include <ftrace/patch/unwinders.hpp>
 #include <new>
 #include <string>
@@ -28,8 +29,8 @@
 namespace ftrace::inline v0::detail {
 
 /// All veneers of one kind in the process. They are never taken away: a thread may be on its way
-/// through one. The same context and target get the same veneer again, so switching the same ops on and off
-/// needs no more of them.
+/// through one. The same context and target get the same veneer again, so switching the same ops on
+/// and off needs no more of them.
 class veneer_pool {
 public:
     /// `own`: of this kind, in an object that stays loaded; null: pages only.
@@ -137,7 +138,9 @@ private:
     FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(
         std::uintptr_t code, arch::veneer_kind kind) {
         auto* const section = new (std::nothrow) arch::veneer_unwind_section(code, kind);
-        if (section != nullptr) register_unwind_section(*section, unwinders());
+        if (section == nullptr) return nullptr;
+        register_unwind_section(*section, unwinders());
+        tell_debugger("ftrace_veneer", code, arch::veneer_page, *section);
         return section;
     }
 

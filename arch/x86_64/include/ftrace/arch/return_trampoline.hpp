@@ -106,14 +106,17 @@ struct trampoline_offset {
                                  behind_resume = offsetof(return_trampoline, behind);
 };
 
-/// Writes the code of a block to `code`. It is the same for every block.
-FTRACE_NOTRACE inline void write_return_trampolines(std::byte* code) noexcept {
+/// Writes trampolines [first, end) of the block whose code begins at `code`. They are the same in every block.
+FTRACE_NO_INSTRUMENTATION inline void write_return_trampolines(std::byte* code,
+                                                               std::uintptr_t first,
+                                                               std::uintptr_t end) noexcept {
     static constexpr return_trampoline pattern{};
-    std::memset(code, int3_opcode, return_block::code_size);
-    for (std::uintptr_t i = 1; i < return_block::entries; ++i) {
+    std::memset(code + first * return_block::entry_size, int3_opcode,
+                (end - first) * return_block::entry_size);
+    for (std::uintptr_t i = first == 0 ? 1 : first; i < end; ++i) {
         return_trampoline entry = pattern;
         const std::uintptr_t at = i * return_block::entry_size;
-        const auto to = [at](std::uintptr_t data, std::size_t behind) FTRACE_NOTRACE {
+        const auto to = [at](std::uintptr_t data, std::size_t behind) FTRACE_NO_INSTRUMENTATION {
             return static_cast<std::int32_t>(return_block::code_size + data - (at + behind));
         };
         using offset = trampoline_offset;
