@@ -41,14 +41,13 @@ struct debugger_entries {
 // Under the names that debuggers know. Weak: a program that has them already, as LLVM's JIT does, keeps
 // its own, and our entries stand among its entries. (Not `inline`, which gcc makes a unique symbol of.)
 // Hidden: each shared object has its own, and a debugger looks into all.
-FTRACE_LOCAL __attribute__((weak)) debugger_entries known_to_debugger
-    __asm__("__jit_debug_descriptor") = {1, 0, nullptr, nullptr};
+FTRACE_LOCAL __attribute__((weak)) extern debugger_entries known_to_debugger __asm__(
+    "__jit_debug_descriptor");
+debugger_entries known_to_debugger = {1, 0, nullptr, nullptr};
 /// Where a debugger waits for news.
 FTRACE_LOCAL FTRACE_NOTRACE __attribute__((weak, noinline)) void call_debugger() noexcept
     __asm__("__jit_debug_register_code");
-void call_debugger() noexcept {
-    __asm__ volatile("" : : : "memory");
-}
+void call_debugger() noexcept { __asm__ volatile("" : : : "memory"); }
 
 /// The object file of one function. It stays where it is.
 class debugger_object {
@@ -85,8 +84,7 @@ public:
 
     FTRACE_NOTRACE void tell() noexcept {
         debugger_entries& all = known_to_debugger;
-        entry_ = {all.first, nullptr, &header_,
-                  sizeof *this - offsetof(debugger_object, header_)};
+        entry_ = {all.first, nullptr, &header_, sizeof *this - offsetof(debugger_object, header_)};
         if (all.first != nullptr) all.first->previous = &entry_;
         all.first = all.relevant = &entry_;
         constexpr std::uint32_t registers = 1;
