@@ -189,6 +189,7 @@ FTRACE_NOTRACE inline void forget_files_of_autostarted() { autostarted->forget_f
 
 /// False: it did not start, and has said why.
 [[nodiscard]] FTRACE_NOTRACE inline bool start_session(const autostart_request& request) {
+    if (request.tracer == "function_graph") (void)prepare_graph();
     // Also around the end of start(), which is traced already.
     const library_work untraced;
     auto* const session = new (std::nothrow) autostart_session(request);

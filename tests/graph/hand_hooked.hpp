@@ -22,9 +22,10 @@ inline arch::vector_width stub_width = arch::widest_vector_register();
 /// The process's graph, made once.
 inline detail::graph_state& state() {
     static detail::graph_state* const made = [] {
-        auto graph = detail::make_graph(*detail::process(),
-                                        {arch::return_stub_for<detail::graph_return>(stub_width),
-                                         detail::trampoline_personality::address()});
+        auto graph = detail::make_graph(
+            *detail::process(),
+            {arch::return_stub_for<detail::graph_return>(stub_width),
+             detail::trampoline_personality::address(), &detail::graph_thread::ended});
         if (!graph) std::abort();
         return graph.value();
     }();
@@ -50,7 +51,7 @@ __attribute__((noinline)) inline void hook(fgraph_ops& ops, unsigned long func, 
     auto& regs = *reinterpret_cast<ftrace_regs*>(bytes);
     detail::thread_state& thread = *detail::this_thread();
     const std::uint64_t section = detail::section_of(thread);
-    detail::enter_section(thread, section);
+    detail::enter_section(thread, section, detail::this_frame());
     detail::hook_call(ops, func, static_cast<std::uintptr_t*>(slot), regs);
     if (second != nullptr)
         detail::hook_call(*second, func, static_cast<std::uintptr_t*>(slot), regs);

@@ -9,6 +9,7 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_state.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
@@ -21,24 +22,30 @@
 namespace ftrace::inline v0 {
 namespace detail {
 
-/// The process's graph, made at first use. Not under the process's lock.
-FTRACE_NOTRACE inline result<graph_state*> graph() {
-    process_state* const shared = process();
-    if (shared == nullptr) return nullptr;  // with_registry() will say why
-    if (graph_state* const state = shared_graph()) return state;
-    const graph_entry_points code{
-        arch::return_stub_for<graph_return>(arch::widest_vector_register()),
-        trampoline_personality::address()};
-    pin_object(reinterpret_cast<const void*>(code.personality));
-    return make_graph(*shared, code);
-}
-
 /// Forgets a ticket, and waits until no return callback runs for it. Calls that were hooked with it
 /// return as before, untold.
 FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint32_t ticket) {
     graph_state* const state = shared_graph();
     if (ticket != 0 && state != nullptr && state->table.remove(ticket))
         synchronize_callbacks(registry.shared());
+}
+
+/// The graph's state, made if there is none yet. It asks the dynamic linker, so it has to be called
+/// before the process is locked (see locked_registry). nullptr inside callbacks, where nothing can be
+/// registered, and where there is no state of the process.
+FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
+    process_state* const shared = process();
+    if (shared == nullptr || shared_graph() != nullptr) return shared_graph();
+    thread_state* const thread = this_thread();
+    if (thread == nullptr || (in_section(*thread) && !thread->own_work)) return nullptr;
+    graph_entry_points code{};
+    {
+        const internal_section untraced;
+        code = {arch::return_stub_for<graph_return>(arch::widest_vector_register()),
+                trampoline_personality::address(), &graph_thread::ended};
+    }
+    pin_object(reinterpret_cast<const void*>(code.personality));
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return make_graph(*shared, code); });
 }
 
 }  // namespace detail
@@ -96,13 +103,14 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
         return error{errc::invalid_argument,
                      "fgraph_options: call_data and thread_data are at most 65536 bytes each, and "
                      "max_depth is not negative"};
-    auto state = detail::or_out_of_memory([&]() FTRACE_NOTRACE { return detail::graph(); });
-    if (!state) return std::move(state).error();
+    auto state = detail::or_out_of_memory([&]() FTRACE_NOTRACE { return detail::prepare_graph(); });
     const auto work = [&](detail::locked_registry& registry)
                           FTRACE_NOTRACE -> result<graph_registration> {
         if (gops.ops.registered())
             return error{errc::already_registered,
                          "this fgraph_ops is registered already: unregister it first"};
+        if (!state) return std::move(state).error();
+        if (*state == nullptr) return error{errc::out_of_memory, "no memory for the graph's state"};
         const std::uint32_t ticket = state.value()->table.add(gops);
         if (ticket == 0)
             return error{errc::busy,

@@ -31,6 +31,7 @@ struct ftrace_graph_ent {
 /// A call that ends (struct ftrace_graph_ret).
 struct ftrace_graph_ret {
     unsigned long func;
+    unsigned long parent_ip;  ///< as in ftrace_graph_ent: of a call in a tail too
     unsigned long retval;   ///< the result, if it is an integer or a pointer; regs have the others
     int depth;              ///< as at the call's entry
     unsigned long overrun;  ///< calls of this thread that were not hooked for want of room

@@ -145,7 +145,7 @@ public:
         thread_buffer* const first = __atomic_load_n(&first_, __ATOMIC_ACQUIRE);
         for (thread_buffer* each = first; each != nullptr; each = each->next) each->ring.clear();
         if (first == nullptr) return;
-        const thread_state* const thread = this_thread();
+        thread_state* const thread = this_thread();
         if (thread == nullptr || in_section(*thread)) return;
         retire(unlink_gone());
     }

@@ -65,6 +65,7 @@ public:
     /// and of the filters.
     FTRACE_NOTRACE explicit tracer(std::string_view name, tracer_options options = {})
         : name_(name),
+          is_graph_(name_ == "function_graph"),
           options_(options),
           graph_(&detail::record_entry, &detail::record_return, &recorder_,
                  {.call_data =
@@ -130,6 +131,7 @@ public:
     /// the program runs on.
     FTRACE_NOTRACE result<void> start() {
         return detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
+            if (is_graph()) (void)detail::prepare_graph();  // what it says, it says again
             const detail::library_work untraced(&function_, &graph_.ops);
             if (auto known = check_name(); !known) return known;
             if (running_) return error{errc::already_registered, "this tracer runs already"};
@@ -207,7 +209,7 @@ public:
     [[nodiscard]] FTRACE_NOTRACE const std::string& name() const { return name_; }
 
 private:
-    [[nodiscard]] FTRACE_NOTRACE bool is_graph() const { return name_ == "function_graph"; }
+    [[nodiscard]] FTRACE_NOTRACE bool is_graph() const noexcept { return is_graph_; }
 
     [[nodiscard]] FTRACE_NOTRACE result<void> check_name() const {
         const auto names = available_tracers();
@@ -261,6 +263,7 @@ private:
     }
 
     std::string name_;
+    bool is_graph_;  // it is asked where no template of std may be used
     tracer_options options_;
     bool running_ = false;
     detail::clock_sample begin_;

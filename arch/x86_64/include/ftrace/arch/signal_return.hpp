@@ -46,15 +46,16 @@ private:
     };
 
     // No handler is installed: looks through the code of the C library.
-    FTRACE_NOTRACE static int search_object(dl_phdr_info* object, std::size_t, void* data) noexcept {
+    FTRACE_NOTRACE static int search_object(dl_phdr_info* object, std::size_t,
+                                            void* data) noexcept {
         static constexpr unsigned char code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
         auto& self = *static_cast<search*>(data);
         for (int i = 0; i < object->dlpi_phnum; ++i) {
             const auto& segment = object->dlpi_phdr[i];
             const std::uintptr_t at = object->dlpi_addr + segment.p_vaddr;
             if (segment.p_type != PT_LOAD || self.in_library - at >= segment.p_memsz) continue;
-            const void* const found = ::memmem(reinterpret_cast<const void*>(at), segment.p_memsz,
-                                               code, sizeof code);
+            const void* const found =
+                ::memmem(reinterpret_cast<const void*>(at), segment.p_memsz, code, sizeof code);
             self.result = reinterpret_cast<std::uintptr_t>(found);
             return 1;
         }
