@@ -5,11 +5,17 @@
 //     FTRACE_FILTER          functions to trace (patterns as in ftrace_ops::set_filter); all if unset
 //     FTRACE_NOTRACE         functions not to trace
 //     FTRACE_GRAPH_FUNCTION  functions to trace with all they call (function_graph)
+//     FTRACE_GRAPH_NOTRACE   functions not to trace, nor what they call (function_graph)
 //     FTRACE_MAX_DEPTH       how deep calls are followed (function_graph); 0: no limit
+//     FTRACE_THRESH          microseconds: calls that took less are left out (function_graph); 0: none
 //     FTRACE_OUTPUT          the file to write, %p in it is the process id; standard error if unset
 //     FTRACE_BUFFER_KB       buffer of each thread, 4096 if unset
 //     FTRACE_OPTIONS         kernel names of trace options, separated by commas, switched off by
-//                            "no" before them: funcgraph-proc,nofunc-args
+//                            "no" before them: funcgraph-proc,nofunc-args. function_graph has
+//                            funcgraph- abstime, args, cpu, duration, leaf, overhead, overrun, proc,
+//                            retaddr, retval, retval-hex, tail, and sleep-time; function has
+//                            func-args and irq-info; both have overwrite. What they do:
+//                            <ftrace/export/text_options.hpp>, <ftrace/trace/tracer.hpp>
 //
 // Tracing starts before the constructors of the program's static objects. It ends, and the trace is
 // written, when exit() has run their destructors and the program's atexit handlers; not after
@@ -64,7 +70,7 @@ struct autostart_request {
     autostart_request(const autostart_request&) = delete;
     autostart_request& operator=(const autostart_request&) = delete;
 
-    std::string tracer, filter, notrace, graph_function, output;
+    std::string tracer, filter, notrace, graph_function, graph_notrace, output;
     int max_depth = 0;
     tracer_options recording{};
     text_options text{};
@@ -79,12 +85,16 @@ struct autostart_request {
         {"funcgraph-abstime", &request.text.funcgraph_abstime},
         {"funcgraph-cpu", &request.text.funcgraph_cpu},
         {"funcgraph-duration", &request.text.funcgraph_duration},
+        {"funcgraph-leaf", &request.text.funcgraph_leaf},
         {"funcgraph-overhead", &request.text.funcgraph_overhead},
+        {"funcgraph-overrun", &request.text.funcgraph_overrun},
         {"funcgraph-proc", &request.text.funcgraph_proc},
         {"funcgraph-retaddr", &request.text.funcgraph_retaddr},
         {"funcgraph-retval", &request.text.funcgraph_retval},
+        {"funcgraph-retval-hex", &request.text.funcgraph_retval_hex},
         {"funcgraph-tail", &request.text.funcgraph_tail},
         {"irq-info", &request.text.irq_info},
+        {"sleep-time", &request.recording.sleep_time},
     };
     const bool off = word.starts_with("no");
     const std::string_view name = off ? word.substr(2) : word;
@@ -93,6 +103,7 @@ struct autostart_request {
         names.push_back(known);
         if (known != name) continue;
         *flag = !off;
+        request.recording.results = request.text.funcgraph_retval;
         return {};
     }
     if (name == "overwrite") {
@@ -109,8 +120,11 @@ struct autostart_request {
                                                                 const std::string& value,
                                                                 autostart_request& request) {
     const std::pair<std::string_view, std::string*> texts[] = {
-        {"FTRACE_TRACER", &request.tracer},   {"FTRACE_FILTER", &request.filter},
-        {"FTRACE_NOTRACE", &request.notrace}, {"FTRACE_GRAPH_FUNCTION", &request.graph_function},
+        {"FTRACE_TRACER", &request.tracer},
+        {"FTRACE_FILTER", &request.filter},
+        {"FTRACE_NOTRACE", &request.notrace},
+        {"FTRACE_GRAPH_FUNCTION", &request.graph_function},
+        {"FTRACE_GRAPH_NOTRACE", &request.graph_notrace},
         {"FTRACE_OUTPUT", &request.output},
     };
     for (const auto& [known, text] : texts) {
@@ -122,6 +136,10 @@ struct autostart_request {
         auto number = parse_number(name, value, 0, 1'000'000);
         if (!number) return std::move(number).error();
         request.max_depth = static_cast<int>(*number);
+    } else if (name == "FTRACE_THRESH") {
+        auto number = parse_number(name, value, 0, tracer_options::longest_thresh);
+        if (!number) return std::move(number).error();
+        request.recording.tracing_thresh = *number;
     } else if (name == "FTRACE_BUFFER_KB") {
         auto number = parse_number(name, value, 1, 16'777'216);
         if (!number) return std::move(number).error();
@@ -141,9 +159,9 @@ struct autostart_request {
 [[nodiscard]] FTRACE_NOTRACE inline result<void> check_unknown(const std::string& name,
                                                                bool tracing) {
     constexpr std::string_view prefix = "FTRACE_";
-    const std::vector<std::string_view> known = {"TRACER",         "FILTER",    "NOTRACE",
-                                                 "GRAPH_FUNCTION", "MAX_DEPTH", "OUTPUT",
-                                                 "BUFFER_KB",      "OPTIONS"};
+    const std::vector<std::string_view> known = {
+        "TRACER",    "FILTER", "NOTRACE", "GRAPH_FUNCTION", "GRAPH_NOTRACE",
+        "MAX_DEPTH", "THRESH", "OUTPUT",  "BUFFER_KB",      "OPTIONS"};
     const std::string_view meant = meant_name(std::string_view(name).substr(prefix.size()), known);
     if (meant.empty() || (!tracing && meant != "TRACER")) return {};
     return error{errc::invalid_argument, "there is no variable " + name + ": did you mean '" +
@@ -206,6 +224,10 @@ public:
             if (auto set = tracer_.set_graph_function(request_.graph_function); !set)
                 return of_patterns("FTRACE_GRAPH_FUNCTION", request_.graph_function,
                                    std::move(set).error());
+        if (!request_.graph_notrace.empty())
+            if (auto set = tracer_.set_graph_notrace(request_.graph_notrace); !set)
+                return of_patterns("FTRACE_GRAPH_NOTRACE", request_.graph_notrace,
+                                   std::move(set).error());
         if (request_.max_depth != 0)
             if (auto set = tracer_.set_max_depth(request_.max_depth); !set)
                 return named("FTRACE_MAX_DEPTH", std::move(set).error());
@@ -216,8 +238,11 @@ public:
             return named("FTRACE_OUTPUT", std::move(opened).error());
         else
             stderr_.watch(STDERR_FILENO);
+        const bool has_thresh = request_.tracer == "function_graph";
         if (auto started = tracer_.start(); !started)
-            return named("FTRACE_TRACER", std::move(started).error());
+            return named(request_.recording.tracing_thresh == 0 || has_thresh ? "FTRACE_TRACER"
+                                                                              : "FTRACE_THRESH",
+                         std::move(started).error());
         return {};
     }
 
@@ -281,8 +306,7 @@ private:
         const auto lost = tracer_.unrecorded();
         if (lost.depth != 0)
             say(std::to_string(lost.depth) +
-                " calls were not recorded: there are too many threads at a time, or calls in "
-                "calls, for function_graph's shadow stacks");
+                " calls were not recorded: there was no memory for function_graph's shadow stacks");
         if (lost.threads != 0)
             say(std::to_string(lost.threads) +
                 " calls were not recorded: there was no memory for the buffers of their threads");
@@ -304,6 +328,7 @@ FTRACE_NOTRACE inline void forget_files_of_autostarted() { autostarted->forget_f
 
 /// False: it did not start, and has said why.
 [[nodiscard]] FTRACE_NOTRACE inline bool start_session(const autostart_request& request) {
+    if (request.tracer == "function_graph") (void)prepare_graph();
     // Also around the end of start(), which is traced already.
     const library_work untraced;
     auto* const session = new (std::nothrow) autostart_session(request);

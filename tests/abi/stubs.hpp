@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ftrace/arch/entry_stub.hpp>
+#include <ftrace/arch/x87_results.hpp>
 
 #include "tests/abi/torture.hpp"
 
@@ -99,7 +100,10 @@ FTRACE_LOCAL inline exit_frame exit_registers;
 
 FTRACE_NOTRACE FTRACE_LOCAL inline void exit_callee() {
     ++state.callbacks;
-    state.now->on_exit(reinterpret_cast<ftrace::ftrace_regs&>(exit_registers.saved));
+    auto& regs = reinterpret_cast<ftrace::ftrace_regs&>(exit_registers.saved);
+    ftrace::arch::x87_results kept(regs);
+    kept.take_off();
+    state.now->on_exit(regs);
 }
 
 /// Calls the target in place of its caller, so that stack arguments are where it looks for them;

@@ -15,7 +15,7 @@ public:
         : thread_([this] {
               state_ = this_thread();
               const std::uint64_t outside = section_of(*state_);
-              enter_section(*state_, outside);
+              enter_section(*state_, outside, in_no_frame);
               inside_ = true;
               while (!leave_) std::this_thread::yield();
               leave_section(*state_, outside);
@@ -85,7 +85,7 @@ TEST_CASE("quiescence: a thread that enters again and again does not hold it up"
         thread_state& mine = *this_thread();
         while (!stop) {
             const std::uint64_t outside = section_of(mine);
-            enter_section(mine, outside);
+            enter_section(mine, outside, in_no_frame);
             ++rounds;
             leave_section(mine, outside);
         }
@@ -118,7 +118,7 @@ TEST_CASE("quiescence: a thread that died in a section is not waited for", "[cor
     thread_state* left = nullptr;
     std::thread([&left] {
         left = this_thread();
-        enter_section(*left, section_of(*left));
+        enter_section(*left, section_of(*left), in_no_frame);
     }).join();
     CHECK(in_section(*left));
     synchronize_callbacks(*process());

@@ -8,6 +8,7 @@
 #include <string>
 
 using ftrace::event_kind;
+using ftrace::graph_end;
 using ftrace::text_options;
 using ftrace::trace_event;
 using ftrace::trace_snapshot;
@@ -268,6 +269,150 @@ TEST_CASE("text: results look like errno values or like words", "[export]") {
           " 0)   0.900 us    |  } /* ret=0x0 */\n");
 }
 
+TEST_CASE("text: results are shown by their type where the name tells it", "[export]") {
+    struct row {
+        const char* linker_name;
+        std::uint64_t first, second, vector;
+        const char* shown;
+    };
+    constexpr std::uint64_t garbage = 0xdead'beef'0000'0000;
+    const std::uint64_t one_and_a_half = std::bit_cast<std::uint64_t>(1.5);
+    const std::uint64_t minus_two = garbage | std::bit_cast<std::uint32_t>(-2.0f);
+    for (const row& r : {
+             row{"_Z1fIiEiv", garbage | 42, 0, 0, "/* ret=42 */"},           // int f<int>()
+             row{"_Z1fIiEiv", garbage | 0xffff'fffb, 0, 0, "/* ret=-5 */"},  // the same
+             row{"_Z1fIjEjv", garbage | 42, 0, 0, "/* ret=0x2a */"},         // unsigned
+             row{"_Z1fIbEbv", garbage | 1, 0, 0, "/* ret=true */"},          // bool
+             row{"_Z1fIcEcv", garbage | 'x', 0, 0, "/* ret='x' */"},         // char
+             row{"_Z1fIdEdv", garbage, 0, one_and_a_half, "/* ret=1.5 */"},  // double
+             row{"_Z1fIfEfv", garbage, 0, minus_two, "/* ret=-2 */"},        // float
+             row{"_Z1fIPcEPcv", 0x7f00'1234, 0, 0, "/* ret=0x7f001234 */"},  // char*
+             row{"_Z1fInEnv", 5, 1, 0, "/* ret=0x10000000000000005 */"},     // __int128
+             row{"_Z1fIeEev", 5, 1, 0, "/* ret=... */"},                     // long double
+             row{"_Z1fIiESt17basic_string_viewIcSt11char_traitsIcEEv", 3, 0x7f00, 0,
+                 "/* ret={0x3, 0x7f00} */"},  // string_view f<int>()
+             row{"_Z1fIiESt4pairIiiEv", 0x0000'0002'0000'0001, 0, 0,
+                 "/* ret={0x1, 0x2} */"},                                      // pair<int, int>
+             row{"_Z1fIiESt8optionalIiEv", garbage, 0, 0, "/* ret={0x0} */"},  // its flag is set
+             row{"_Z1fIiESt8optionalIiEv", 42, 0, 0, "/* ret=nullopt */"},
+             row{"_Z1fIiEvv", 7, 0, 0, nullptr},                    // void f<int>()
+             row{"_ZN1sC1Ev", 7, 0, 0, nullptr},                    // s::s()
+             row{"_ZN1sD1Ev", 7, 0, 0, nullptr},                    // s::~s()
+             row{"_ZdlPv", 7, 0, 0, nullptr},                       // operator delete
+             row{"_Znwm", 0x5500, 0, 0, "/* ret=0x5500 */"},        // operator new
+             row{"_ZNK1scvbEv", garbage, 0, 0, "/* ret=false */"},  // s::operator bool()
+             row{"_Z1fIiE1sv", 7, 0, 0, "/* ret=0x7 */"},           // s f<int>(): not known
+             row{"_Z1fi", 0xffff'fffb, 0, 0, "/* ret=-5 */"},       // f(int): not known
+         }) {
+        CAPTURE(r.linker_name);
+        trace_snapshot trace = sample("function_graph");
+        trace.symbols[hash_ip] = r.linker_name;
+        trace.events = {enter(0, hash_ip, 0), leave(0, hash_ip, 1, 500)};
+        trace.events[1].has_return_value = true;
+        trace.events[1].return_value = r.first;
+        trace.events[1].return_high = r.second;
+        trace.events[1].return_vector = r.vector;
+        text_options options;
+        options.funcgraph_retval = true;
+        const std::string line = graph(trace, options);
+        if (r.shown == nullptr)
+            CHECK(line.find("ret=") == std::string::npos);
+        else
+            CHECK(line.find(r.shown) != std::string::npos);
+        CAPTURE(line);
+        trace.changeable = {hash_ip};
+        if (r.shown != nullptr) CHECK(graph(trace, options).find("ret=?") != std::string::npos);
+    }
+}
+
+TEST_CASE("text: results in hexadecimal, whatever they are", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, parse_ip, 0), leave(0, parse_ip, 1, 500)};
+    trace.events[1].has_return_value = true;
+    trace.events[1].return_value = 0xffff'fffb;
+    text_options options;
+    options.funcgraph_retval = options.funcgraph_retval_hex = true;
+    CHECK(graph(trace, options) == " 0)   0.500 us    |  ns::parse(); /* ret=0xfffffffb */\n");
+}
+
+TEST_CASE("text: a call that calls nothing has two lines where that is wanted", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, parse_ip, 0), leave(0, parse_ip, 500, 500)};
+    text_options options;
+    options.funcgraph_leaf = false;
+    CHECK(graph(trace, options) ==
+          " 0)               |  ns::parse() {\n"
+          " 0)   0.500 us    |  }\n");
+}
+
+TEST_CASE("text: overruns stand on a line behind the brace", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, main_ip, 0), enter(1, parse_ip, 1), leave(1, parse_ip, 2, 500),
+                    leave(0, main_ip, 6, 900)};
+    trace.events[3].overrun = 14;
+    text_options options;
+    options.funcgraph_overrun = true;
+    // A leaf has none, as in the kernel.
+    CHECK(graph(trace, options) ==
+          " 0)               |  main() {\n"
+          " 0)   0.500 us    |    ns::parse();\n"
+          " 0)   0.900 us    |  }\n"
+          " (Overruns: 14)\n");
+}
+
+TEST_CASE("text: calls that did not return say how they ended", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    const auto ended = [](trace_event e, graph_end how) {
+        e.end = how;
+        return e;
+    };
+    trace.exceptions = {{"St13runtime_error", main_ip}, {"N2ns5errorIiEE", 0}, {"", parse_ip}};
+    trace.events = {enter(0, main_ip, 0),
+                    enter(1, parse_ip, 1),
+                    enter(2, hash_ip, 2),
+                    ended(leave(2, hash_ip, 900, 901), graph_end::exception),
+                    ended(leave(1, parse_ip, 51'301, 51'300), graph_end::exception),
+                    ended(leave(0, main_ip, 60'000, 60'000), graph_end::exception)};
+    trace.events[3].exception = trace.events[4].exception = 0;
+    trace.events[5].exception = 1;
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)   0.901 us    |      hash<int>(); /* ! std::runtime_error, caught in main */\n"
+          " 0) + 51.300 us   |    } /* ns::parse ! std::runtime_error, caught in main */\n"
+          " 0) + 60.000 us   |  } /* main ! ns::error<int> */\n");
+    trace.events[5].exception = 2;
+    CHECK(graph(trace).find("} /* main ! exception, caught in ns::parse */\n") !=
+          std::string::npos);
+    trace.events[5].exception = trace_event::no_exception;
+    CHECK(graph(trace).find("} /* main ! exception */\n") != std::string::npos);
+    text_options options;
+    options.names.templates = ftrace::template_arguments::hidden;
+    options.funcgraph_retval = true;
+    trace.events[5].exception = 1;
+    trace.events[5].has_return_value = true;  // means nothing
+    CHECK(graph(trace, options).find("} /* main ! ns::error */\n") != std::string::npos);
+    // A name too long to be recorded whole.
+    trace.exceptions[1].type = "N2ns11a_long_name";
+    CHECK(graph(trace).find("} /* main ! N2ns11a_long_name... */\n") != std::string::npos);
+
+    trace.events = {enter(0, main_ip, 0),
+                    enter(1, parse_ip, 1),
+                    ended(leave(1, parse_ip, 900, trace_event::unknown), graph_end::longjmp),
+                    enter(1, parse_ip, 1'000),
+                    enter(2, hash_ip, 1'001),
+                    ended(leave(2, hash_ip, 1'100, 99), graph_end::tail_call),
+                    ended(leave(1, parse_ip, 1'200, trace_event::unknown), graph_end::abandoned),
+                    ended(leave(0, main_ip, 2'000, 2'000), graph_end::thread_exit)};
+    CHECK(graph(trace) ==
+          " 0)               |  main() {\n"
+          " 0)               |    ns::parse(); /* longjmp */\n"
+          " 0)               |    ns::parse() {\n"
+          " 0)   0.099 us    |      hash<int>(); /* tail call */\n"
+          " 0)               |    } /* ns::parse: abandoned */\n"
+          " 0)   2.000 us    |  } /* main: thread exit */\n");
+}
+
 TEST_CASE("text: another thread on a CPU is announced by a frame", "[export]") {
     trace_snapshot trace = sample("function_graph");
     trace.threads = {{1, "migration/0"}, {1755, "sshd"}};
@@ -398,6 +543,45 @@ TEST_CASE("text: a fiber's call that returns later is not announced as left", "[
           " 0)               |      hash<int>() {\n"
           " 0)               |      } /* hash<int>: no return */\n"
           " 0)   0.250 us    |    }\n");
+}
+
+TEST_CASE("text: the end of a fiber's call on another thread is no end of a call there",
+          "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    // Both threads are in parse; the fiber of the first one goes on, and returns, on the second.
+    trace.events = {enter(0, parse_ip, 1'000, 0, 0),       enter(0, parse_ip, 2'000, 1, 1),
+                    enter(1, hash_ip, 3'000, 1, 1),        leave(0, parse_ip, 4'000, 3'000, 1, 1),
+                    leave(1, hash_ip, 5'000, 2'000, 1, 1), leave(0, parse_ip, 6'000, 4'000, 1, 1),
+                    enter(0, main_ip, 7'000, 0, 0)};
+    trace.events[3].began_on = 0;
+    CHECK(graph(trace) ==
+          " 0)               |  ns::parse() {\n"
+          " 1)               |  ns::parse() {\n"
+          " 1)               |    hash<int>() {\n"
+          " 1)   3.000 us    |  } /* ns::parse */\n"
+          " 1)   2.000 us    |    }\n"
+          " 1)   4.000 us    |  }\n"
+          " 0)               |  main() {\n");
+}
+
+TEST_CASE("text: of two fibers' calls each has its own end", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    // Two fibers are in parse at the same depth; the first one returns first.
+    trace.events = {enter(0, parse_ip, 1'000), enter(0, parse_ip, 2'000),
+                    leave(0, parse_ip, 3'000, 2'000), leave(0, parse_ip, 4'000, 2'000)};
+    trace.events[2].call_time = 1'000;
+    trace.events[3].call_time = 2'000;
+    CHECK(graph(trace) ==
+          " 0)               |  ns::parse() {\n"
+          " 0)               |  ns::parse() {\n"
+          " 0)   2.000 us    |  } /* ns::parse */\n"
+          " 0)   2.000 us    |  }\n");
+    // Without a time the innermost is meant, as where calls nest.
+    trace.events[2].call_time = trace.events[3].call_time = trace_event::unknown;
+    CHECK(graph(trace) ==
+          " 0)               |  ns::parse() {\n"
+          " 0)   2.000 us    |  ns::parse();\n"
+          " 0)   2.000 us    |  } /* ns::parse */\n");
 }
 
 TEST_CASE("text: calls of a thread that is over are closed", "[export]") {

@@ -50,7 +50,7 @@ __attribute__((noinline)) inline void hook(fgraph_ops& ops, unsigned long func, 
     auto& regs = *reinterpret_cast<ftrace_regs*>(bytes);
     detail::thread_state& thread = *detail::this_thread();
     const std::uint64_t section = detail::section_of(thread);
-    detail::enter_section(thread, section);
+    detail::enter_section(thread, section, detail::this_frame());
     detail::hook_call(ops, func, static_cast<std::uintptr_t*>(slot), regs);
     if (second != nullptr)
         detail::hook_call(*second, func, static_cast<std::uintptr_t*>(slot), regs);
@@ -67,8 +67,12 @@ inline thread_local std::size_t entries, returns;
 inline thread_local seen last_entry, last_return;
 inline thread_local std::vector<int>* return_depths;
 
-// Destroys every register that a callback may destroy.
+// Destroys every register that a callback may destroy, and uses all of the x87 stack.
 __attribute__((noinline)) inline void destroy_registers() {
+    __asm__ volatile(
+        ".rept 8\n fldpi\n .endr\n"
+        ".rept 8\n fstp %%st(0)\n .endr\n" ::
+            : "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
     __asm__ volatile(
         "xor %%eax, %%eax\n not %%rax\n mov %%rax, %%rcx\n mov %%rax, %%rdx\n mov %%rax, %%rsi\n"
         "mov %%rax, %%rdi\n mov %%rax, %%r8\n mov %%rax, %%r9\n mov %%rax, %%r10\n"

@@ -1,5 +1,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <complex>
+#include <ftrace/args/args.hpp>
 #include "hand_hooked.hpp"
 
 using namespace hand_hooked;
@@ -115,4 +116,29 @@ TEST_CASE("return trampoline: results of every class survive a callback that des
     CHECK(before.new_returns() == before.new_entries());
     if (arch::widest_vector_register() != arch::vector_width::xmm) CHECK(m256_survives());
     if (arch::widest_vector_register() == arch::vector_width::zmm) CHECK(m512_survives());
+}
+
+namespace {
+long double seen_result;
+HOOKED long double returns_to(fgraph_ops& by, long double x) {
+    HOOK_RETURN(by, 9);
+    return x * 2;
+}
+}  // namespace
+
+TEST_CASE("return trampoline: x87 results, wherever the x87 stack's top is", "[graph]") {
+    static fgraph_ops& changes = make_ops(
+        nullptr, [](const ftrace_graph_ret& call, fgraph_ops& self, ftrace_regs& regs) noexcept {
+            seen_result = regs_get_return_value<long double>(regs);
+            on_return(call, self, regs);
+            regs_set_return_value<long double>(regs, seen_result + 1);
+        });
+    for (int top = 0; top < 8; ++top) {
+        CAPTURE(top);
+        __asm__ volatile("fincstp");  // the stack is empty: only its top moves
+        const long double result = opaque(returns_to)(changes, 1.25L + top);
+        CHECK(seen_result == 2.5L + 2 * top);
+        CHECK(result == 3.5L + 2 * top);
+    }
+    remove_ops(changes);
 }

@@ -292,6 +292,100 @@ TEST_CASE("filter: filters that leave nothing are refused at registration", "[op
     CHECK_FALSE(op.registered());
 }
 
+TEST_CASE("filter: reset_notrace() forgets what was left out, and nothing else", "[ops][filter]") {
+    find_sites();
+    ops<note> op;
+    REQUIRE(op.reset_notrace());  // nothing is no error
+    REQUIRE(op.set_filter("shop::*_door; shop::sell"));
+    REQUIRE(op.set_notrace("shop::open_door; shop::sell(int)"));
+    {
+        auto handle = register_ftrace_function(op);
+        REQUIRE(handle);
+        CHECK(traced() == "cs");
+        REQUIRE(op.reset_notrace());
+        CHECK(traced() == "ocis");
+        REQUIRE(op.set_notrace("shop::close_door"));
+        CHECK(traced() == "ois");
+    }
+    // The same between registrations, and without a filter.
+    REQUIRE(op.reset_notrace());
+    REQUIRE(op.set_notrace("shop::till::*"));
+    CHECK(traced_by(op) == "ocis");
+    REQUIRE(op.reset_filter());
+    CHECK(traced_by(op) == "ocisID");
+    REQUIRE(op.reset_notrace());
+    CHECK(traced_by(op) == "ocisIDmnp");
+}
+
+TEST_CASE("filter: several addresses at once, all of them or none", "[ops][filter]") {
+    find_sites();
+    ops<note> op;
+    const std::uintptr_t doors[] = {reinterpret_cast<std::uintptr_t>(&shop::close_door), sites[0],
+                                    sites[0]};
+    CHECK(op.set_filter_ips(doors).value_or(0) == 2);
+    auto handle = register_ftrace_function(op);
+    REQUIRE(handle);
+    CHECK(traced() == "oc");
+    const std::uintptr_t others[] = {sites[5], sites[6]};
+    CHECK(op.set_filter_ips(others).value_or(0) == 2);
+    CHECK(traced() == "ocDm");
+    CHECK(op.set_filter_ips(doors, true).value_or(0) == 2);
+    CHECK(traced() == "Dm");
+
+    const std::uintptr_t one_wrong[] = {sites[2], sites[3] + 1};
+    const auto inside = op.set_filter_ips(one_wrong);
+    REQUIRE_FALSE(inside);
+    CHECK(inside.error().code == errc::not_a_site);
+    CHECK(inside.error().address == sites[3] + 1);
+    const std::uintptr_t one_absent[] = {sites[5], sites[0]};
+    const auto absent = op.set_filter_ips(one_absent, true);
+    REQUIRE_FALSE(absent);
+    CHECK(absent.error().code == errc::no_match);
+    CHECK(absent.error().address == sites[0]);
+    const auto none = op.set_filter_ips({});
+    REQUIRE_FALSE(none);
+    CHECK(none.error().code == errc::invalid_argument);
+    CHECK(traced() == "Dm");
+    CHECK(op.set_filter_ips(others, true).error().code == errc::invalid_argument);
+    CHECK(op.set_filter_ips(doors, false, true).value_or(0) == 2);
+    CHECK(traced() == "oc");
+}
+
+TEST_CASE("filter: exact names, all of them or none", "[ops][filter]") {
+    find_sites();
+    ops<note> op;
+    const std::string_view names[] = {"shop::open_door", "_ZN4shop10close_doorEv",
+                                      "shop::sell(int)", "shop::wrap<double>",
+                                      "shop::till::operator+"};
+    CHECK(op.set_filter_names(names).value_or(0) == 5);
+    auto handle = register_ftrace_function(op);
+    REQUIRE(handle);
+    CHECK(traced() == "ociDp");
+    const std::string_view overloads[] = {"shop::sell"};
+    CHECK(op.set_filter_names(overloads).value_or(0) == 2);
+    CHECK(traced() == "ocisDp");
+    CHECK(op.set_filter_names(overloads, true).value_or(0) == 2);
+    CHECK(traced() == "is");
+
+    for (const std::string_view wrong :
+         {"shop::*", "shop::open_doo?", "!shop::sell", "shop::open_door; shop::sell", "open_door",
+          "shop::open_door:mod:*", "shop::[o]pen_door"}) {
+        CAPTURE(wrong);
+        const std::string_view with_wrong[] = {"shop::close_door", wrong};
+        const auto refused = op.set_filter_names(with_wrong);
+        REQUIRE_FALSE(refused);
+        CHECK(refused.error().code == errc::no_match);
+        CHECK_THAT(refused.error().message, ContainsSubstring("'" + std::string(wrong) + "'"));
+    }
+    const std::string_view misspelt[] = {"shop::open_dor"};
+    CHECK_THAT(op.set_filter_names(misspelt).error().message,
+               ContainsSubstring("nearest: shop::open_door"));
+    const std::string_view empty[] = {""};
+    CHECK(op.set_filter_names(empty).error().code == errc::invalid_argument);
+    CHECK(op.set_filter_names({}).error().code == errc::invalid_argument);
+    CHECK(traced() == "is");
+}
+
 TEST_CASE("filters: a short function is not taken for the traceable one behind it", "[ops]") {
     const auto tiny = reinterpret_cast<std::uintptr_t>(&tiny_without_site);
     REQUIRE(reinterpret_cast<std::uintptr_t>(&behind_tiny) == tiny + ftrace::arch::farthest_site);

@@ -32,18 +32,31 @@ FTRACE_NOTRACE inline std::uintptr_t call_target(std::uintptr_t site) {
                                static_cast<std::uintptr_t>(std::int64_t{distance});
 }
 
-/// Whether an address is a veneer: both of its instructions, with their operands.
+/// Whether an address is a veneer: both of its instructions, which take their operands from one place.
 FTRACE_NOTRACE inline bool is_veneer(std::uintptr_t at) {
-    unsigned char page[ftrace::arch::veneer_page];
-    ftrace::arch::write_veneer_page(page);
-    return std::memcmp(reinterpret_cast<const void*>(at), page,
-                       sizeof(ftrace::arch::veneer_code)) == 0;
+    using namespace ftrace::arch;
+    unsigned char page[veneer_page];
+    write_veneer_page(page);
+    veneer_code wanted, found;
+    std::memcpy(&wanted, page, sizeof wanted);
+    std::memcpy(&found, reinterpret_cast<const void*>(at), sizeof found);
+    const auto moved =
+        static_cast<std::int32_t>(found.push.displacement - wanted.push.displacement);
+    wanted.push.displacement = found.push.displacement;
+    wanted.jump.displacement += moved;
+    return std::memcmp(&wanted, &found, sizeof wanted) == 0;
 }
 
 /// What a veneer pushes, and where it jumps.
 FTRACE_NOTRACE inline ftrace::arch::veneer_data veneer_at(std::uintptr_t at) {
+    ftrace::arch::push_indirect_insn push;
+    std::memcpy(&push, reinterpret_cast<const void*>(at), sizeof push);
     ftrace::arch::veneer_data data;
-    std::memcpy(&data, reinterpret_cast<const void*>(at + ftrace::arch::veneer_page), sizeof data);
+    std::memcpy(
+        &data,
+        reinterpret_cast<const void*>(at + sizeof push +
+                                      static_cast<std::uintptr_t>(std::int64_t{push.displacement})),
+        sizeof data);
     return data;
 }
 

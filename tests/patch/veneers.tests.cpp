@@ -106,6 +106,58 @@ TEST_CASE("veneer: more than fit into a page, all of them right", "[patch][venee
     CHECK(wrong == 0);
 }
 
+TEST_CASE("veneer: an object's own come first, then pages", "[patch][veneer]") {
+    const arch::object_veneers& own = arch::own_call_veneers;
+    REQUIRE(*own.taken == 0);
+    veneer_pool pool(arch::veneer_kind::call, &own);
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    std::vector<char> contexts(own.count + 2);
+    std::vector<std::uintptr_t> veneers;
+    for (const char& context : contexts) {
+        const auto veneer = pool.get(near, near, &context, target());
+        REQUIRE(veneer);
+        veneers.push_back(*veneer);
+    }
+    CHECK(own.count == 256);
+    CHECK(*own.taken == own.count);
+    const std::uintptr_t end = own.begin() + own.count * sizeof(arch::veneer_code);
+    std::size_t wrong = 0, in_object = 0;
+    for (std::size_t i = 0; i < contexts.size(); ++i) {
+        in_object += veneers[i] >= own.begin() && veneers[i] < end;
+        wrong += !text::is_veneer(veneers[i]) ||
+                 text::veneer_at(veneers[i]).context != &contexts[i] ||
+                 call(veneers[i]) != reinterpret_cast<std::uintptr_t>(&contexts[i]) ||
+                 pool.get(near, near, &contexts[i], target()).value() != veneers[i];
+    }
+    CHECK(wrong == 0);
+    CHECK(in_object == own.count);
+    CHECK(veneers.front() == own.begin());
+    // Where they are out of reach pages serve, also for what has one.
+    const far_text text;
+    const auto there = pool.get(text.begin, text.begin + text.size, contexts.data(), target());
+    REQUIRE(there);
+    CHECK(*there != veneers.front());
+    CHECK(call(*there) == reinterpret_cast<std::uintptr_t>(contexts.data()));
+}
+
+TEST_CASE("veneer: two pools share an object's own, and neither writes into the other's",
+          "[patch][veneer]") {
+    const arch::object_veneers& own = arch::own_jump_veneers;
+    REQUIRE(*own.taken == 0);
+    veneer_pool first(arch::veneer_kind::jump, &own), second(arch::veneer_kind::jump, &own);
+    const auto near = reinterpret_cast<std::uintptr_t>(&call);
+    const void* const to = reinterpret_cast<const void*>(&seventeen);
+    const std::uintptr_t a = first.get(near, near, nullptr, to).value();
+    const std::uintptr_t b = second.get(near, near, nullptr, to).value();
+    CHECK(a == own.begin());
+    CHECK(b == a + sizeof(arch::jump_veneer_code));
+    CHECK(first.get(near, near, nullptr, to).value() == a);
+    CHECK(second.get(near, near, nullptr, to).value() == b);
+    CHECK(call(a) == 17);
+    CHECK(call(b) == 17);
+    CHECK(*own.taken == 2);
+}
+
 TEST_CASE("veneer: text far away gets veneers within its own reach", "[patch][veneer]") {
     veneer_pool pool;
     const far_text text;

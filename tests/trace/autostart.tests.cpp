@@ -2,6 +2,7 @@
 #include <ftrace/autostart.hpp>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -21,6 +22,10 @@ namespace traced {
 volatile int total = 0;
 
 __attribute__((noinline)) void leaf(int n) { total = total + n; }
+__attribute__((noinline)) void naps() {
+    ::usleep(60'000);
+    total = 0;
+}
 __attribute__((noinline)) void outer(int n) {
     leaf(n);
     leaf(n + 1);
@@ -77,8 +82,25 @@ __attribute__((noinline)) void deep(int n) {
 }
 }  // namespace traced
 
-TEST_CASE("calls itself often", "[.][deep]") {
+// The stack that deep() will need is there before there is no more memory.
+__attribute__((noinline)) void touch_stack() {
+    volatile char room[4 << 20];
+    for (std::size_t i = 0; i < sizeof room; i += 4096) room[i] = 1;
+}
+TEST_CASE("calls itself often, and has no memory", "[.][deep]") {
+    touch_stack();
+    rlimit before{};
+    ::getrlimit(RLIMIT_AS, &before);
+    const rlimit nothing{1, before.rlim_max};
+    ::setrlimit(RLIMIT_AS, &nothing);
     traced::deep(10'000);
+    ::setrlimit(RLIMIT_AS, &before);
+    std::exit(7);
+}
+
+TEST_CASE("sleeps", "[.][naps]") {
+    traced::leaf(1);
+    traced::naps();
     std::exit(7);
 }
 
@@ -187,6 +209,41 @@ TEST_CASE("autostart: obeys all of its variables", "[autostart]") {
         path;
     CHECK(run(options + " FTRACE_GRAPH_FUNCTION=traced::outer FTRACE_MAX_DEPTH=1").status == 7);
     CHECK(contents(path) == header + "traced::outer(1);\n");
+    const std::string more = options.substr(0, options.find(" FTRACE_OUTPUT")) +
+                             ",nofuncgraph-leaf,funcgraph-tail,funcgraph-overrun,nofuncgraph-args";
+    CHECK(
+        run(more + " FTRACE_MAX_DEPTH=1 FTRACE_NOTRACE='*global*' FTRACE_OUTPUT=" + path).status ==
+        7);
+    CHECK(contents(path) == header +
+                                "traced::outer() {\n"
+                                "} /* traced::outer */\n"
+                                " (Overruns: 0)\n");
+    // Results are recorded, too, where they are to be shown.
+    CHECK(run(more +
+              ",funcgraph-retval,funcgraph-retval-hex FTRACE_FILTER=traced::outer "
+              "FTRACE_OUTPUT=" +
+              path)
+              .status == 7);
+    CHECK_THAT(contents(path), StartsWith(header + "traced::outer() {\n"
+                                                   "} /* traced::outer ret=0x"));
+    CHECK(run(options + " FTRACE_GRAPH_NOTRACE=traced::leaf FTRACE_NOTRACE='*global*'").status ==
+          7);
+    CHECK(contents(path) == header + "traced::outer(1);\n");
+    std::remove(path.c_str());
+}
+
+TEST_CASE("autostart: a threshold, with and without the time that is slept", "[autostart]") {
+    const std::string path = temporary("threshold");
+    const std::string graph =
+        "FTRACE_TRACER=function_graph FTRACE_FILTER='traced::naps; traced::leaf' "
+        "FTRACE_OUTPUT=" +
+        path + " FTRACE_OPTIONS=nofuncgraph-cpu,nofuncgraph-duration";
+    CHECK(run(graph + " FTRACE_THRESH=50000", "naps").status == 7);
+    CHECK_THAT(contents(path), ContainsSubstring("traced::naps();\n"));
+    CHECK(run(graph + ",nosleep-time FTRACE_THRESH=50000", "naps").status == 7);
+    CHECK_THAT(contents(path), !ContainsSubstring("naps"));
+    CHECK(run(graph + ",nosleep-time FTRACE_THRESH=0", "naps").status == 7);
+    CHECK_THAT(contents(path), ContainsSubstring("traced::leaf(1);\ntraced::naps();\n"));
     std::remove(path.c_str());
 }
 
@@ -217,6 +274,15 @@ TEST_CASE("autostart: a mistake is one line, and the program runs untraced", "[a
                  "nearest: traced::leaf"},
              row{"FTRACE_TRACER=function FTRACE_GRAPH_FUNCTION=traced::leaf", "function_graph"},
              row{"FTRACE_TRACER=function_graph FTRACE_MAX_DEPTH=two", "FTRACE_MAX_DEPTH is 'two'"},
+             row{"FTRACE_TRACER=function_graph FTRACE_THRESH=1ms",
+                 "FTRACE_THRESH is '1ms': write a number from 0 to 1000000000000\n"},
+             row{"FTRACE_TRACER=function FTRACE_THRESH=5",
+                 "FTRACE_THRESH: tracing_thresh is for the tracer function_graph"},
+             row{"FTRACE_TRACER=function_graph FTRACE_TRACING_THRESH=5",
+                 "did you mean 'FTRACE_THRESH'?"},
+             row{"FTRACE_TRACER=function_graph FTRACE_GRAPH_NOTRACE=traced::laef",
+                 "FTRACE_GRAPH_NOTRACE: no traceable function matches 'traced::laef'; nearest: "
+                 "traced::leaf"},
              row{"FTRACE_TRACER=function FTRACE_BUFFER_KB=-1", "FTRACE_BUFFER_KB is '-1'"},
              row{"FTRACE_TRACER=function FTRACE_OPTIONS=funcgraph-prco",
                  "did you mean 'funcgraph-proc'?"},

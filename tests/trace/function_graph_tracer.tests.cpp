@@ -8,6 +8,15 @@
 #include <stdexcept>
 #include <string>
 
+#include "graph_shape.hpp"
+
+// As its name says, whatever the compiler knows of its callers.
+#ifdef __clang__
+#define KEPT __attribute__((noinline))
+#else
+#define KEPT __attribute__((noipa))
+#endif
+
 namespace traced {
 
 __attribute__((noinline)) int leaf(int n) { return n + 1; }
@@ -37,6 +46,16 @@ __attribute__((noinline)) int failing() {
     volatile int result = -5;  // else callers know it and do not call
     return result;
 }
+template <typename T>
+KEPT T gives(T value) {
+    volatile T result = value;
+    return result;
+}
+struct truth {
+    int value;
+    KEPT explicit truth(int v) : value(v) {}
+    KEPT explicit operator bool() const { return value != 0; }
+};
 
 }  // namespace traced
 
@@ -48,25 +67,6 @@ void run() {
     sink = traced::outer(sink + 1);
     sink = traced::catcher();
     sink = traced::failing();
-}
-
-// The lines below the header with CPU, mark and duration made uniform.
-std::string shape(const ftrace::trace_snapshot& trace, ftrace::text_options options = {}) {
-    options.funcgraph_cpu = false;
-    options.by_thread = true;
-    std::string text = to_text(trace, options);
-    text = text.substr(text.find("|   |\n") + 6);
-    // "+ 12.917 us   |" becomes "  D us|".
-    for (std::size_t bar = text.find('|'); bar != std::string::npos; bar = text.find('|', bar)) {
-        const std::size_t begin = text.rfind('\n', bar) + 1;  // npos + 1 is the first line
-        if (text.substr(begin, bar - begin).find(" us ") != std::string::npos) {
-            text.replace(begin, bar - begin, "  D us");
-            bar = begin + std::string("  D us").size();
-        }
-        bar = text.find('\n', bar);
-        if (bar == std::string::npos) break;
-    }
-    return text;
 }
 
 }  // namespace
@@ -94,10 +94,10 @@ TEST_CASE("tracer: function_graph shows calls, depths, results and what an excep
         "              |  traced::catcher() {\n"
         "              |    traced::calls_twice(2) {\n"
         "              |      traced::calls_thrower(1) {\n"
-        "              |        traced::thrower(0) {\n"
-        "              |        } /* traced::thrower: no return */\n"
-        "              |      } /* traced::calls_thrower: no return */\n"
-        "              |    } /* traced::calls_twice: no return */\n"
+        "  D us|        traced::thrower(0); /* ! std::runtime_error, caught in traced::catcher */\n"
+        "  D us|      } /* traced::calls_thrower ! std::runtime_error, caught in traced::catcher "
+        "*/\n"
+        "  D us|    } /* traced::calls_twice ! std::runtime_error, caught in traced::catcher */\n"
         "  D us|    traced::leaf(6); /* ret=0x7 */\n"
         "  D us|  } /* ret=0x7 */\n"
         "  D us|  traced::failing(); /* ret=-5 */\n";
@@ -141,10 +141,13 @@ TEST_CASE("tracer: max_graph_depth and set_graph_function limit what is followed
     run();
     REQUIRE(only_thrower.stop());
     // leaf(6) runs behind an exception that left the graph function: it is no part of its graph.
-    CHECK(shape(only_thrower.read()) ==
-          "              |  traced::calls_twice() {\n"
-          "              |    traced::calls_thrower() {\n"
-          "              |      traced::thrower() {\n");
+    CHECK(
+        shape(only_thrower.read()) ==
+        "              |  traced::calls_twice() {\n"
+        "              |    traced::calls_thrower() {\n"
+        "  D us|      traced::thrower(); /* ! std::runtime_error, caught in traced::catcher */\n"
+        "  D us|    } /* traced::calls_thrower ! std::runtime_error, caught in traced::catcher */\n"
+        "  D us|  } /* traced::calls_twice ! std::runtime_error, caught in traced::catcher */\n");
 }
 
 TEST_CASE("tracer: a graph function is over when it returns, whatever another tracer hooks",
@@ -192,17 +195,54 @@ TEST_CASE("tracer: `!` takes functions off the graph functions", "[trace]") {
     CHECK(shape(tracer.read()) == "  D us|  traced::failing();\n");
 }
 
-TEST_CASE("tracer: calls have durations down to a depth of 1024", "[trace]") {
-    ftrace::tracer tracer("function_graph", {.arguments = false, .buffer_kb = 256});
+TEST_CASE("tracer: calls have depths and durations however deep they are", "[trace]") {
+    constexpr std::uint32_t deepest = 20'000;  // more than 14 bits
+    ftrace::tracer tracer("function_graph", {.arguments = false});
     REQUIRE(tracer.set_filter("traced::deep"));
     REQUIRE(tracer.start());
-    traced::deep(1100);
+    traced::deep(deepest);
     REQUIRE(tracer.stop());
-    std::size_t timed = 0;
-    for (const auto& event : tracer.read().events) {
-        if (event.kind != ftrace::event_kind::graph_return) continue;
-        CHECK((event.duration != ftrace::trace_event::unknown) == (event.depth < 1024));
-        timed += event.duration != ftrace::trace_event::unknown;
+    const auto trace = tracer.read();
+    REQUIRE(trace.events.size() == 2 * deepest);
+    for (std::uint32_t i = 0; i < deepest; ++i) {
+        if (trace.events[i].depth != i) FAIL("call " << i << " is " << trace.events[i].depth);
+        const auto& end = trace.events[2 * deepest - 1 - i];
+        if (end.depth != i) FAIL("end of call " << i << " is " << end.depth);
+        if (end.duration == ftrace::trace_event::unknown) FAIL("no duration of call " << i);
     }
-    CHECK(timed == 1024);
+}
+
+TEST_CASE("tracer: results have the types that names tell", "[trace]") {
+    ftrace::tracer tracer("function_graph", {.arguments = false, .results = true});
+    REQUIRE(tracer.set_filter("traced::gives*; traced::truth::*; traced::failing"));
+    REQUIRE(tracer.start());
+    sink = traced::gives<int>(sink * 0 + 42);
+    sink = static_cast<int>(traced::gives<double>(sink * 0 + 1.5));
+    sink = static_cast<int>(traced::gives<float>(static_cast<float>(sink * 0) - 0.25f));
+    sink =
+        static_cast<int>(traced::gives<unsigned char>(static_cast<unsigned char>(sink * 0 + 255)));
+    const traced::truth no(sink * 0);
+    sink = static_cast<bool>(no);
+    sink = traced::failing();
+    REQUIRE(tracer.stop());
+    ftrace::text_options options;
+    options.funcgraph_retval = true;
+    options.names.templates = ftrace::template_arguments::hidden;
+    CHECK(shape(tracer.read(), options) ==
+          "  D us|  traced::gives(); /* ret=42 */\n"
+          "  D us|  traced::gives(); /* ret=1.5 */\n"
+          "  D us|  traced::gives(); /* ret=-0.25 */\n"
+          "  D us|  traced::gives(); /* ret=0xff */\n"
+          "  D us|  traced::truth::truth();\n"
+          "  D us|  traced::truth::operator bool(); /* ret=false */\n"
+          "  D us|  traced::failing(); /* ret=-5 */\n");
+
+    ftrace::tracer without("function_graph", {.arguments = false});
+    REQUIRE(without.set_filter("traced::failing"));
+    REQUIRE(without.start());
+    sink = traced::failing();
+    REQUIRE(without.stop());
+    const auto trace = without.read();
+    REQUIRE(trace.events.size() == 2);
+    CHECK_FALSE(trace.events[1].has_return_value);
 }

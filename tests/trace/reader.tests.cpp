@@ -124,5 +124,5 @@ TEST_CASE("reader: a thread that is over is known to be", "[trace]") {
     for (const auto& thread : read.threads) CHECK(thread.ended == (thread.tid != ::getpid()));
     const std::string text = to_text(read);
     CAPTURE(text);
-    CHECK(text.find("} /* ends_its_thread: no return */\n") != std::string::npos);
+    CHECK(text.find("ends_its_thread(3); /* thread exit */\n") != std::string::npos);
 }

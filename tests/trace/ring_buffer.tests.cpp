@@ -13,11 +13,11 @@
 #include "sanitizers.hpp"
 
 using ftrace::event_kind;
+using ftrace::graph_end;
 using ftrace::overflow;
 using ftrace::detail::event_slot;
 using ftrace::detail::event_stamp;
 using ftrace::detail::ring_buffer;
-using ftrace::detail::sequence_of;
 
 namespace {
 
@@ -30,7 +30,7 @@ constexpr bool signals_come_anywhere = !built_with::thread_sanitizer;
 void record(ring_buffer& buffer, std::uint64_t value, std::uint32_t slots) {
     const std::uint64_t at = buffer.reserve(slots);
     if (at == ring_buffer::none) return;
-    const event_stamp stamp{sequence_of(at), event_kind::function, slots, 3, 0};
+    const event_stamp stamp{buffer.round_of(at), event_kind::function, slots, 3, 0};
     buffer.write(at, pack(stamp), value, ~value, value * 3);
     const std::uint64_t rest[] = {value + 1, value + 2, value + 3, value + 4, value + 5};
     if (slots > 1) buffer.write_continuation(at, rest, slots == argument_slots ? 5 : 3);
@@ -61,19 +61,51 @@ std::vector<std::uint64_t> values(const ring_buffer& buffer) {
 }  // namespace
 
 TEST_CASE("event: a stamp gives back what was packed", "[trace]") {
-    const event_stamp in{0xfedcba98, event_kind::graph_return, 6, 4095, 16383};
+    const event_stamp in{0xfedcb,   event_kind::graph_return, 6, 8191,
+                         4'194'303, graph_end::abandoned};
     const event_stamp out = ftrace::detail::unpack(pack(in));
-    CHECK(out.sequence == 0xfedcba98);
+    CHECK(out.round == 0xfedcb);
     CHECK(out.kind == event_kind::graph_return);
     CHECK(out.slots == 6);
-    CHECK(out.cpu == 4095);
-    CHECK(out.depth == 16383);
+    CHECK(out.end == graph_end::abandoned);
+    CHECK(out.cpu == 8191);
+    CHECK(out.depth == 4'194'303);
+    const event_stamp small{1, event_kind::continuation, 1, 2, 3};
+    CHECK(pack(small) ==
+          (1u | 4u << 20 | 1u << 23 | std::uint64_t{2} << 29 | std::uint64_t{3} << 42));
 }
 
-TEST_CASE("event: a depth that does not fit stays at the largest", "[trace]") {
-    const event_stamp in{1, event_kind::graph_entry, 1, 0, 1'000'000};
-    CHECK(ftrace::detail::unpack(pack(in)).depth == 16383);
+TEST_CASE("event: a depth and a CPU that do not fit stay at the largest", "[trace]") {
+    const event_stamp in{1, event_kind::graph_entry, 1, 10'000, 5'000'000};
+    CHECK(ftrace::detail::unpack(pack(in)).depth == 4'194'303);
+    CHECK(ftrace::detail::unpack(pack(in)).cpu == 8191);
     CHECK(ftrace::detail::unpack(pack(in)).kind == event_kind::graph_entry);
+}
+
+TEST_CASE("ring buffer: a slot is known by its round", "[trace]") {
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::overwrite);
+    CHECK(buffer.round_of(0) == 1);
+    CHECK(buffer.round_of(7) == 1);
+    CHECK(buffer.round_of(8) == 2);
+    CHECK(buffer.round_of(std::uint64_t{8} << 20) == 1);  // cut to 20 bits
+    record(buffer, 5, 1);
+    event_slot slot{};
+    CHECK(buffer.read(0, slot));
+    CHECK_FALSE(buffer.read(1, slot));  // never written
+    CHECK_FALSE(buffer.read(8, slot));  // not yet
+    for (std::uint64_t i = 0; i < 8; ++i) record(buffer, i, 1);
+    CHECK(buffer.read(8, slot));
+    CHECK_FALSE(buffer.read(0, slot));  // overwritten
+}
+
+TEST_CASE("ring buffer: events that belong together are kept or dropped together", "[trace]") {
+    std::vector<event_slot> memory(8);
+    ring_buffer buffer(memory.data(), memory.size(), overflow::drop);
+    CHECK(buffer.reserve(5, 2) == 0);
+    CHECK(buffer.reserve(4, 2) == ring_buffer::none);
+    CHECK(buffer.written() == 4);
+    CHECK(buffer.dropped() == 2);
 }
 
 TEST_CASE("ring buffer: overwrite keeps the newest events", "[trace]") {

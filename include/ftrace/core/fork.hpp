@@ -17,7 +17,7 @@ FTRACE_LOCAL inline constinit thread_local bool fork_holds_locks
 /// are not taken: who holds them may be waiting for that callback.
 FTRACE_LOCAL FTRACE_NOTRACE inline void before_fork() noexcept {
     process_state* const shared = shared_state();
-    const thread_state* const mine = this_thread();
+    thread_state* const mine = this_thread();
     if (mine == nullptr || in_section(*mine)) return;
     shared->lock.lock();
     shared->images.lock();

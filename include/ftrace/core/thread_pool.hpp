@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/stack_range.hpp>
 
 namespace ftrace::inline v0::detail {
 
@@ -19,8 +20,8 @@ namespace ftrace::inline v0::detail {
 /// `section` and `missed`. No std::atomic: its functions cannot be inlined into code without
 /// vector registers.
 struct alignas(64) thread_state {
-    /// Counts up when the thread's outermost callback begins and again when it ends: odd
-    /// inside one.
+    /// Odd while the thread is inside its outermost callback, even outside: thread_state.hpp says
+    /// what else it holds.
     std::uint64_t section;
     int* program_errno;        ///< the thread's errno, to be kept across callbacks
     std::uint64_t missed;      ///< callbacks not called, because one was running on this thread
@@ -32,6 +33,7 @@ struct alignas(64) thread_state {
     bool own_work;  ///< the section is the library's own, with the registry at hand: library_work
     alignas(16) std::byte x87_result[16];  ///< a long double on its way to st0
     std::uint64_t awaited;                 ///< a section that synchronize_callbacks() waits for
+    stack_range stack;                     ///< the thread's own; empty: not known
 };
 static_assert(sizeof(thread_state) == 128);
 
@@ -78,6 +80,7 @@ public:
             __atomic_store_n(&slot->section, 0, __ATOMIC_RELEASE);
             slot->own_work = false;
             slot->program_errno = &errno;
+            slot->stack = stacks_.of_this_thread();
             ++slot->generation;
         }
         return slot;
@@ -163,6 +166,7 @@ private:
         return nullptr;
     }
 
+    known_stacks stacks_;
     thread_state* slots_ = nullptr;
     std::size_t used_ = 0;
     std::size_t come_ = 0;  // threads that got a slot since time_to_look_for_dead()

@@ -1,7 +1,8 @@
-// Recorded argument words as text.
+// Recorded words of arguments and results as text.
 #pragma once
 
 #include <ftrace/arch/argument_words.hpp>
+#include <ftrace/arch/result_words.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/export/evidence.hpp>
 #include <ftrace/export/format.hpp>
@@ -128,6 +129,45 @@ FTRACE_NOTRACE inline void append_vector(std::string& out, const parameter_type&
         separate();
         out += "...";
     }
+    return out;
+}
+
+namespace detail {
+
+/// A result of unknown type, as the kernel prints it: decimal where it looks like an errno, also one
+/// of 32 bits; else hexadecimal.
+FTRACE_NOTRACE inline void append_unknown_result(std::string& out, std::uint64_t value) {
+    constexpr std::int64_t most_negative_errno = -4095;
+    const std::int64_t wide = static_cast<std::int64_t>(value);
+    const std::int64_t narrow = static_cast<std::int32_t>(value);
+    const bool is_narrow = value >> 32 == 0;
+    if (wide < 0 && wide >= most_negative_errno)
+        append(out, "{}", wide);
+    else if (is_narrow && narrow < 0 && narrow >= most_negative_errno)
+        append(out, "{}", narrow);
+    else
+        append(out, "{:#x}", value);
+}
+
+}  // namespace detail
+
+/// The value of one result, of arch::result_words words, as a value of an argument would be shown;
+/// empty if the function is known to return nothing. Where its type is not known (a linker name
+/// tells it of function templates, conversions, operators new and delete, constructors and
+/// destructors), the first word, as the kernel shows it. `?` stands before the result of a function
+/// whose compiler may have changed it.
+[[nodiscard]] FTRACE_NOTRACE inline std::string result_text(const function_signature& signature,
+                                                            const std::uint64_t* words) {
+    const parameter_type& type = signature.result;
+    std::string out;
+    if (type.kind == parameter_kind::none) return out;
+    if (signature.may_be_changed) out += '?';
+    if (type.kind == parameter_kind::unknown)
+        detail::append_unknown_result(out, words[0]);
+    else if (type.integer_words() > 0)
+        detail::append_integer(out, type, words);
+    else
+        detail::append_vector(out, type, words + arch::integer_result_words);
     return out;
 }
 

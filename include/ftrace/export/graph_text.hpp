@@ -6,14 +6,24 @@
 //      0) + 12.917 us   |  }                  a return
 //      0)   1.382 us    |  } /* refill */     a return whose call is not in the buffer
 //
-// One thing the kernel has no need of: a call that never returned, because an exception, longjmp or
-// the end of its thread took it away. It is closed as soon as the thread shows an event that cannot
-// lie inside it, and behind the last event where the thread is over:
+// What the kernel has no need of: calls that end otherwise. Their brace has the name, and says how:
+//
+//      0) + 51.300 us   |    } /* parse ! std::runtime_error, caught in main */
+//      0)               |    } /* parse: longjmp */
+//      0)   0.901 us    |    parse(); /* ! std::runtime_error, caught in main */
+//
+// and instead of "longjmp": "thread exit"; "tail call", of one that gave its place to the next in a
+// long row of them; "abandoned", on the stack of a fiber that was dropped. When one of the first
+// and the last ended is not known, so they have no duration.
+//
+// A call whose end is missing, since the trace does not reach so far or the event was lost, is
+// closed as soon as the thread shows an event that cannot lie inside it, and behind the last event
+// where the thread is over:
 //
 //      0)               |    } /* parse: no return */
 //
-// A call of a fiber that was switched away from looks the same there, but returns later; its brace
-// comes then, with its name.
+// A call of a fiber that was switched away from is open there, too; its brace comes later, maybe on
+// another thread, with its name.
 #pragma once
 
 #include <ftrace/core/config.hpp>
@@ -49,7 +59,7 @@ public:
     [[nodiscard]] FTRACE_NOTRACE std::string print() {
         header();
         find_next();
-        find_returns();
+        find_calls();
         const std::size_t count = shown_events(trace_, options_);
         if (options_.by_thread) {
             std::vector<std::vector<std::size_t>> rows(trace_.threads.size());
@@ -110,23 +120,26 @@ private:
         }
     }
 
-    /// Which calls return at any time behind. At one depth of one thread, other calls may lie
-    /// between: those that were left without return, and those of another fiber.
-    FTRACE_NOTRACE void find_returns() {
-        returns_.assign(trace_.events.size(), false);
+    /// Which call each end belongs to. At one depth of one thread, other calls may lie between:
+    /// those whose end is missing, and those of another fiber.
+    FTRACE_NOTRACE void find_calls() {
+        partner_.assign(trace_.events.size(), none);
         std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::size_t>> open;
         for (std::size_t i = 0; i < trace_.events.size(); ++i) {
             const trace_event& e = trace_.events[i];
             if (e.lost_before != 0)
                 open.erase(open.lower_bound({e.thread, 0}), open.lower_bound({e.thread + 1, 0}));
-            auto& calls = open[{e.thread, e.depth}];
+            auto& calls = open[{e.call_thread(), e.depth}];
             if (e.kind != event_kind::graph_return) {
                 calls.push_back(i);
                 continue;
             }
             for (std::size_t at = calls.size(); at-- > 0;) {
-                if (trace_.events[calls[at]].ip != e.ip) continue;
-                returns_[calls[at]] = true;
+                const trace_event& call = trace_.events[calls[at]];
+                const bool timely = e.call_time == trace_event::unknown || e.call_time == call.time;
+                if (call.ip != e.ip || !timely) continue;
+                partner_[calls[at]] = i;
+                partner_[i] = calls[at];
                 calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(at));
                 break;
             }
@@ -152,8 +165,7 @@ private:
         }
         show_switch(e);
         if (e.kind == event_kind::graph_return) {
-            close_deeper(e, e.depth + 1);
-            leave(e);
+            leave(i);
         } else {
             close_deeper(e, e.depth);
             enter(i);
@@ -164,13 +176,12 @@ private:
         const trace_event& call = trace_.events[i];
         const std::size_t next = next_[i];
         const trace_event* const after = next == none ? nullptr : &trace_.events[next];
-        const bool leaf = after != nullptr && after->kind == event_kind::graph_return &&
-                          after->ip == call.ip && after->depth == call.depth &&
+        const bool leaf = options_.funcgraph_leaf && after != nullptr && partner_[i] == next &&
                           after->lost_before == 0;
         line_start(call);
         if (leaf) {
             printed_[next] = true;
-            duration(elapsed(call, *after));
+            duration(after->duration);
         } else {
             duration(trace_event::unknown);
         }
@@ -189,18 +200,23 @@ private:
         out_ += '\n';
     }
 
-    FTRACE_NOTRACE void leave(const trace_event& e) {
+    /// The end of a call that is not open here (its line is missing, or it was closed since another
+    /// stack took over, or began on another thread) has its name.
+    FTRACE_NOTRACE void leave(std::size_t i) {
+        const trace_event& e = trace_.events[i];
         auto& open = threads_[e.thread];
-        const trace_event* call = e.depth < open.size() ? open[e.depth] : nullptr;
-        if (call != nullptr && call->ip != e.ip) call = nullptr;
-        if (e.depth < open.size()) open.resize(e.depth);
+        const bool known = partner_[i] != none;
+        const bool here =
+            known && e.depth < open.size() && open[e.depth] == &trace_.events[partner_[i]];
+        if (here || !known) close_deeper(e, e.depth + std::size_t{1});
+        if ((here || !known) && e.depth < open.size()) open.resize(e.depth);
         line_start(e);
-        duration(e.duration != trace_event::unknown || call == nullptr ? e.duration
-                                                                       : elapsed(*call, e));
+        duration(e.duration);
         indent(e.depth);
         out_ += '}';
-        comment(e, &e, options_.funcgraph_tail || call == nullptr);
+        comment(e, &e, options_.funcgraph_tail || !here || e.end != graph_end::returned);
         out_ += '\n';
+        if (options_.funcgraph_overrun) append(out_, " (Overruns: {})\n", e.overrun);
     }
 
     /// Closes the calls of this thread from `depth` on; those that have no return, visibly.
@@ -209,19 +225,13 @@ private:
         while (open.size() > depth) {
             const trace_event* const left = open.back();
             open.pop_back();
-            if (left == nullptr || returns_[static_cast<std::size_t>(left - trace_.events.data())])
-                continue;
+            if (left == nullptr) continue;
+            if (partner_[static_cast<std::size_t>(left - trace_.events.data())] != none) continue;
             line_start(now);
             duration(trace_event::unknown);
             indent(left->depth);
             out_ += "} /* " + names_.name(left->ip) + ": no return */\n";
         }
-    }
-
-    [[nodiscard]] FTRACE_NOTRACE static std::uint64_t elapsed(const trace_event& call,
-                                                              const trace_event& back) {
-        if (back.duration != trace_event::unknown) return back.duration;
-        return back.time >= call.time ? back.time - call.time : 0;
     }
 
     FTRACE_NOTRACE void line_start(const trace_event& e) {
@@ -251,31 +261,45 @@ private:
 
     FTRACE_NOTRACE void indent(std::uint32_t depth) { out_.append(std::size_t{2} * depth, ' '); }
 
-    /// "/* f <-main ret=-5 */": of these what is wanted and known.
+    /// "/* f <-main ret=-5 */": of these what is wanted and known. `back`: the end of the call.
     FTRACE_NOTRACE void comment(const trace_event& place, const trace_event* back, bool name) {
         std::string text;
         if (name) text += ' ' + names_.name(place.ip);
         if (options_.funcgraph_retaddr && place.parent_ip != 0)
             text += " <-" + names_.caller_place(place.parent_ip);
-        if (options_.funcgraph_retval && back != nullptr && back->has_return_value) {
-            text += " ret=";
-            return_value(text, back->return_value);
-        }
+        if (back != nullptr && back->end != graph_end::returned)
+            how_it_ended(text, *back);
+        else if (back != nullptr && options_.funcgraph_retval)
+            result(text, *back);
         if (!text.empty()) out_ += " /*" + text + " */";
     }
 
-    /// Decimal where it looks like an errno, also one of 32 bits; else hexadecimal.
-    FTRACE_NOTRACE static void return_value(std::string& out, std::uint64_t value) {
-        constexpr std::int64_t most_negative_errno = -4095;
-        const std::int64_t wide = static_cast<std::int64_t>(value);
-        const std::int64_t narrow = static_cast<std::int32_t>(value);
-        const bool is_narrow = value >> 32 == 0;
-        if (wide < 0 && wide >= most_negative_errno)
-            append(out, "{}", wide);
-        else if (is_narrow && narrow < 0 && narrow >= most_negative_errno)
-            append(out, "{}", narrow);
+    FTRACE_NOTRACE void result(std::string& text, const trace_event& back) {
+        const std::string value = names_.result(back);
+        if (value.empty()) return;
+        text += " ret=";
+        if (options_.funcgraph_retval_hex)
+            append(text, "{:#x}", back.return_value);
         else
-            append(out, "{:#x}", value);
+            text += value;
+    }
+
+    FTRACE_NOTRACE void how_it_ended(std::string& text, const trace_event& back) {
+        if (back.end == graph_end::exception)
+            text += " ! " + names_.exception(back);
+        else
+            text.append(text.empty() ? " " : ": ").append(name_of(back.end));
+    }
+    [[nodiscard]] FTRACE_NOTRACE static const char* name_of(graph_end end) {
+        switch (end) {
+        case graph_end::returned: return "return";
+        case graph_end::exception: return "exception";
+        case graph_end::longjmp: return "longjmp";
+        case graph_end::thread_exit: return "thread exit";
+        case graph_end::tail_call: return "tail call";
+        case graph_end::abandoned: return "abandoned";
+        }
+        return "unknown";
     }
 
     /// "   sh-4802    ": the first seven characters of the name and the id, centred in fourteen
@@ -307,7 +331,7 @@ private:
     std::vector<open_calls> threads_;
     std::vector<std::size_t> next_;
     std::vector<bool> printed_;
-    std::vector<bool> returns_;
+    std::vector<std::size_t> partner_;  // of a call its end, and the reverse
     std::map<std::uint32_t, std::uint32_t> last_thread_;
     int cpu_width_ = 1;
     std::string out_;

@@ -90,6 +90,25 @@ public:
         return f.name + '(' + arguments_text(f.signature, evidence_[event.ip], words(event)) + ')';
     }
 
+    /// The result recorded with a return, "-5"; empty if there is none.
+    [[nodiscard]] FTRACE_NOTRACE std::string result(const trace_event& event) {
+        if (!event.has_return_value) return {};
+        const std::uint64_t words[] = {event.return_value, event.return_high, event.return_vector};
+        static_assert(sizeof words == arch::result_words * sizeof(std::uint64_t));
+        return result_text(of(event.ip).signature, words);
+    }
+
+    /// What left a call, and who caught it: "std::runtime_error, caught in main". "exception" is
+    /// one whose type is not known, such as another language's.
+    [[nodiscard]] FTRACE_NOTRACE std::string exception(const trace_event& event) {
+        std::string out;
+        if (event.exception >= trace_.exceptions.size()) return "exception";
+        const trace_exception& thrown = trace_.exceptions[event.exception];
+        out = thrown.type.empty() ? "exception" : type_name(thrown.type);
+        if (thrown.handler != 0) out += ", caught in " + name(thrown.handler);
+        return out;
+    }
+
 private:
     struct function {
         FTRACE_NOTRACE function() = default;
@@ -121,6 +140,14 @@ private:
             made.signature.may_be_changed = trace_.changeable.count(address) != 0;
         }
         return functions_.emplace(address, std::move(made)).first->second;
+    }
+
+    /// "St13runtime_error" is "std::runtime_error".
+    [[nodiscard]] FTRACE_NOTRACE std::string type_name(const std::string& linker_name) const {
+        constexpr std::string_view what = "typeinfo for ";
+        std::string text = demangle("_ZTI" + linker_name);
+        if (!text.starts_with(what)) return linker_name + "...";
+        return shown(text.substr(what.size()));
     }
 
     /// A clone keeps its suffix, "parse.isra.0": it tells why the values of arguments are missing.
@@ -160,13 +187,13 @@ private:
     FTRACE_NOTRACE void gather_evidence() {
         std::map<std::pair<std::uint32_t, std::uint32_t>, const trace_event*> open;
         for (const trace_event& event : trace_.events) {
-            const std::pair place(event.thread, event.depth);
+            const std::pair place(event.call_thread(), event.depth);
             if (event.lost_before != 0)
                 open.erase(open.lower_bound({event.thread, 0}),
                            open.lower_bound({event.thread + 1, 0}));
             if (event.kind == event_kind::graph_return) {
                 const auto call = open.find(place);
-                if (call != open.end() && event.has_return_value && call->second->ip == event.ip)
+                if (call != open.end() && event.has_return_value && ends(event, *call->second))
                     evidence_[event.ip].see_return(*words(*call->second), event.return_value);
                 if (call != open.end()) open.erase(call);
             } else if (event.arguments != trace_event::no_arguments) {
@@ -174,6 +201,11 @@ private:
                 if (event.kind == event_kind::graph_entry) open[place] = &event;
             }
         }
+    }
+
+    [[nodiscard]] FTRACE_NOTRACE static bool ends(const trace_event& end, const trace_event& call) {
+        return end.ip == call.ip &&
+               (end.call_time == trace_event::unknown || end.call_time == call.time);
     }
 
     const trace_snapshot& trace_;

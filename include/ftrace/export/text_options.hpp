@@ -25,8 +25,15 @@ struct text_options {
     bool funcgraph_proc = false;  ///< thread name and id on every line
     bool funcgraph_abstime = false;
     bool funcgraph_tail = false;  ///< the function's name behind every closing brace
-    /// The result's first word; also that of functions that return nothing.
+    /// Results, by their type where that is known; else the first word, also of functions that
+    /// return nothing.
     bool funcgraph_retval = false;
+    bool funcgraph_retval_hex = false;  ///< of each result the first word, in hexadecimal
+    /// Behind every closing brace a line "(Overruns: 3)": how many calls of the thread had, so far,
+    /// no room to be traced.
+    bool funcgraph_overrun = false;
+    /// Not an option of the kernel. false: a call that calls nothing has two lines, as all have.
+    bool funcgraph_leaf = true;
     bool funcgraph_retaddr = false;  ///< behind every call where it came from, "<-main+0x12/0x40"
 
     /// false, as in the kernel: all threads by time, a framed line where another thread takes over

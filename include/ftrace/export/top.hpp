@@ -13,11 +13,13 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ftrace::inline v0 {
 
-/// One function's calls. Times are in nanoseconds, of the calls that returned while tracing.
+/// One function's calls. Times are in nanoseconds, of the calls whose end was seen and whose duration
+/// is known.
 struct function_profile {
     FTRACE_NOTRACE constexpr function_profile() = default;
 
@@ -60,40 +62,30 @@ struct top_options {
     std::map<std::uintptr_t, function_profile> functions;
     // By thread and depth: the time spent in the callees of the open call there.
     std::vector<std::vector<std::uint64_t>> callees(trace.threads.size());
-    std::vector<std::vector<std::uint64_t>> started(trace.threads.size());
     for (const trace_event& event : trace.events) {
         function_profile& f = functions[event.ip];
         f.ip = event.ip;
-        auto& inside = callees[event.thread];
-        auto& since = started[event.thread];
-        // Where events are missing, it is not known which calls are open, and since when.
-        if (event.lost_before != 0) {
-            inside.clear();
-            since.clear();
-        }
+        auto& inside = callees[event.call_thread()];
+        // Where events are missing, it is not known which calls are open.
+        if (event.lost_before != 0) inside.clear();
         if (inside.size() < event.depth + std::size_t{2})
             inside.resize(event.depth + std::size_t{2}, 0);
-        if (since.size() < event.depth + std::size_t{1})
-            since.resize(event.depth + std::size_t{1}, 0);
         if (event.kind != event_kind::graph_return) {
             ++f.hits;
             inside[event.depth + 1] = 0;
-            since[event.depth] = event.time;
             continue;
         }
-        std::uint64_t duration = event.duration;
-        if (duration == trace_event::unknown) {
-            if (since[event.depth] == 0) continue;
-            duration = event.time - since[event.depth];
+        const std::uint64_t within = std::exchange(inside[event.depth + 1], 0);
+        if (event.duration == trace_event::unknown) {
+            inside[event.depth] += within;  // at least
+            continue;
         }
         ++f.returns;
         if (f.hits < f.returns) f.hits = f.returns;  // the call itself was overwritten
-        f.time += duration;
-        f.self += duration - std::min(duration, inside[event.depth + 1]);
-        f.squares += static_cast<double>(duration) * static_cast<double>(duration);
-        inside[event.depth] += duration;
-        inside[event.depth + 1] = 0;
-        since[event.depth] = 0;
+        f.time += event.duration;
+        f.self += event.duration - std::min(event.duration, within);
+        f.squares += static_cast<double>(event.duration) * static_cast<double>(event.duration);
+        inside[event.depth] += event.duration;
     }
     std::vector<function_profile> out;
     out.reserve(functions.size());

@@ -9,6 +9,7 @@
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/quiescence.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/core/thread_state.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 #include <ftrace/graph/hooks.hpp>
@@ -21,24 +22,30 @@
 namespace ftrace::inline v0 {
 namespace detail {
 
-/// The process's graph, made at first use. Not under the process's lock.
-FTRACE_NOTRACE inline result<graph_state*> graph() {
-    process_state* const shared = process();
-    if (shared == nullptr) return nullptr;  // with_registry() will say why
-    if (graph_state* const state = shared_graph()) return state;
-    const graph_entry_points code{
-        arch::return_stub_for<graph_return>(arch::widest_vector_register()),
-        trampoline_personality::address()};
-    pin_object(reinterpret_cast<const void*>(code.personality));
-    return make_graph(*shared, code);
-}
-
 /// Forgets a ticket, and waits until no return callback runs for it. Calls that were hooked with it
 /// return as before, untold.
 FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint32_t ticket) {
     graph_state* const state = shared_graph();
     if (ticket != 0 && state != nullptr && state->table.remove(ticket))
         synchronize_callbacks(registry.shared());
+}
+
+/// The graph's state, made if there is none yet. It asks the dynamic linker, so it has to be called
+/// before the process is locked (see locked_registry). nullptr inside callbacks, where nothing can be
+/// registered, and where there is no state of the process.
+FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
+    process_state* const shared = process();
+    if (shared == nullptr || shared_graph() != nullptr) return shared_graph();
+    thread_state* const thread = this_thread();
+    if (thread == nullptr || (in_section(*thread) && !thread->own_work)) return nullptr;
+    graph_entry_points code{};
+    {
+        const internal_section untraced;
+        code = {arch::return_stub_for<graph_return>(arch::widest_vector_register()),
+                trampoline_personality::address()};
+    }
+    pin_object(reinterpret_cast<const void*>(code.personality));
+    return make_graph(*shared, code);
 }
 
 }  // namespace detail
@@ -96,13 +103,14 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
         return error{errc::invalid_argument,
                      "fgraph_options: call_data and thread_data are at most 65536 bytes each, and "
                      "max_depth is not negative"};
-    auto state = detail::or_out_of_memory([&]() FTRACE_NOTRACE { return detail::graph(); });
-    if (!state) return std::move(state).error();
+    auto state = detail::or_out_of_memory([&]() FTRACE_NOTRACE { return detail::prepare_graph(); });
     const auto work = [&](detail::locked_registry& registry)
                           FTRACE_NOTRACE -> result<graph_registration> {
         if (gops.ops.registered())
             return error{errc::already_registered,
                          "this fgraph_ops is registered already: unregister it first"};
+        if (!state) return std::move(state).error();
+        if (*state == nullptr) return error{errc::out_of_memory, "no memory for the graph's state"};
         const std::uint32_t ticket = state.value()->table.add(gops);
         if (ticket == 0)
             return error{errc::busy,
@@ -146,6 +154,25 @@ struct graph_statistics {
         sum.unreturned += stack.unreturned();
     });
     return sum;
+}
+
+/// In an entry callback: what the ops keeps of the nearest call around this one, on the same stack,
+/// whose end it wants (fgraph_options::call_data). Null: there is none. Takes as long as there are
+/// other hooked calls in between. (Kernel: fgraph_retrieve_parent_data.)
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline void* ftrace_graph_parent_data(
+    const ftrace_graph_ent& call, fgraph_ops& ops) noexcept {
+    const std::uint32_t ticket = detail::graph_access::ticket(ops);
+    const detail::thread_state* const thread = detail::this_thread();
+    const detail::shadow_stack* const stack =
+        thread == nullptr ? nullptr : detail::graph_state::existing(*thread);
+    if (stack == nullptr) return nullptr;
+    for (const detail::shadow_frame* each = call.around; each != nullptr;
+         each = stack->around(*each)) {
+        if (each->ticket == ticket) return each->data;
+        for (const detail::call_note* note = each->more; note != nullptr; note = note->next)
+            if (note->ticket == ticket) return note->data;
+    }
+    return nullptr;
 }
 
 /// The return address that an exit hook replaced, or `address` itself if it is none of ours. For

@@ -11,6 +11,10 @@
 
 namespace ftrace::inline v0 {
 
+namespace detail {
+struct shadow_frame;
+}
+
 /// A call that begins (include/linux/ftrace.h, struct ftrace_graph_ent).
 struct ftrace_graph_ent {
     unsigned long func;       ///< the site, as `ip` of an ordinary callback
@@ -21,11 +25,13 @@ struct ftrace_graph_ent {
     int depth;
     void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
     void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call
+    const detail::shadow_frame* around;  ///< the library's: for ftrace_graph_parent_data()
 };
 
 /// A call that ends (struct ftrace_graph_ret).
 struct ftrace_graph_ret {
     unsigned long func;
+    unsigned long parent_ip;  ///< as in ftrace_graph_ent: of a call in a tail too
     unsigned long retval;   ///< the result, if it is an integer or a pointer; regs have the others
     int depth;              ///< as at the call's entry
     unsigned long overrun;  ///< calls of this thread that were not hooked for want of room
@@ -44,6 +50,9 @@ struct fgraph_options {
     std::size_t call_data = 0;    ///< bytes of each call, at a multiple of 16; at most 65,536
     std::size_t thread_data = 0;  ///< bytes of each thread, until the thread or the ops is gone
     int max_depth = 0;  ///< calls that have so many hooked ones around them are left out; 0: none
+    /// The return callback promises to use no long double and no MMX, of results neither: then those
+    /// on the x87 stack need not be moved out of its way, which costs as much as half the hook.
+    bool no_x87 = false;
 };
 
 namespace detail {

@@ -7,13 +7,12 @@
 
 #include <cstdint>
 #include <ftrace/arch/return_stub.hpp>
-#include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/lock.hpp>
 #include <ftrace/core/process.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/graph_table.hpp>
-#include <ftrace/graph/own_stacks.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
 #include <ftrace/graph/unwinder_calls.hpp>
 #include <new>
@@ -23,41 +22,36 @@ namespace ftrace::inline v0::detail {
 
 /// Never freed.
 struct graph_state {
-    FTRACE_NOTRACE explicit graph_state(std::uintptr_t personality) noexcept
-        : blocks(personality) {}
+    FTRACE_NOTRACE graph_state() noexcept {}
     graph_state(const graph_state&) = delete;
     graph_state& operator=(const graph_state&) = delete;
     FTRACE_NOTRACE ~graph_state() = default;
 
     graph_table table;
     block_pool blocks;
-    own_stacks stacks;
     unwinder_table unwinders;
-    bool tells_state_in_use = arch::tells_state_in_use();
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack
     shadow_stack* first = nullptr;
 
     /// The return address that hooks replaced, or `address` itself.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t true_return(
+    [[nodiscard]] FTRACE_STUB_INLINE std::uintptr_t true_return(
         std::uintptr_t address) const noexcept {
         while (__builtin_expect(blocks.contains(address), 0)) address = frame_of(address)->ret;
         return address;
     }
 
     /// The calling thread's shadow stack, if it has one.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_stack* existing(
+    [[nodiscard]] FTRACE_STUB_INLINE static shadow_stack* existing(
         const thread_state& thread) noexcept {
         auto* const stack = static_cast<shadow_stack*>(thread.graph);
         return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
     }
-    /// The same, made now if need be; `slot`: an address on the stack it runs on. nullptr: no
-    /// memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
+    /// The same, made now if need be. nullptr: no memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
     template <class Tell>
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* stack_of(thread_state& thread,
-                                                                   std::uintptr_t slot,
                                                                    Tell tell) noexcept {
         shadow_stack* const stack = existing(thread);
-        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, slot, tell);
+        return __builtin_expect(stack != nullptr, 1) ? stack : open(thread, tell);
     }
 
     /// Calls `use(shadow_stack&)` for every stack there is.
@@ -72,7 +66,6 @@ private:
     // A slot of the thread pool keeps its shadow stack: who gets the slot gets the stack.
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) shadow_stack* open(thread_state& thread,
-                                                                           std::uintptr_t slot,
                                                                            Tell tell) noexcept {
         const int saved = errno;
         const auto process = static_cast<pid_t>(::syscall(SYS_getpid));
@@ -84,7 +77,7 @@ private:
         // In a child of fork() the calls of its parent's threads do not end at all.
         const bool ends = stack->process == process;
         stack->process = process;
-        stack->hand_over(blocks, &thread, thread.generation, stacks.of_this_thread(slot),
+        stack->hand_over(blocks, &thread, thread.generation, thread.stack,
                          [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
                              if (ends) tell(*stack, frame, how);
                          });
@@ -106,16 +99,21 @@ private:
 /// This object's shortcut to the process's state.
 FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
 
-/// The state, if any fgraph_ops was ever registered in this process.
-[[nodiscard]] FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION inline graph_state* shared_graph() noexcept {
-    graph_state* state = __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
-    if (__builtin_expect(state != nullptr, 1)) return state;
+[[nodiscard]] FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
+    __attribute__((noinline)) inline graph_state*
+    find_graph() noexcept {
     process_state* const process = shared_state();
     if (process == nullptr) return nullptr;
     // acquire: pairs with the release in make_graph().
-    state = __atomic_load_n(&process->graph, __ATOMIC_ACQUIRE);
+    graph_state* const state = __atomic_load_n(&process->graph, __ATOMIC_ACQUIRE);
     __atomic_store_n(&graph_shortcut, state, __ATOMIC_RELEASE);
     return state;
+}
+
+/// The state, if any fgraph_ops was ever registered in this process.
+[[nodiscard]] FTRACE_STUB_INLINE graph_state* shared_graph() noexcept {
+    graph_state* const state = __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
+    return __builtin_expect(state != nullptr, 1) ? state : find_graph();
 }
 
 /// What the kernel is asked by; tests put another one here.
@@ -128,7 +126,8 @@ struct graph_entry_points {
     std::uintptr_t return_stub, personality;
 };
 
-/// The state, made at first use. Not under the process's lock: it asks the dynamic linker.
+/// The state, made at first use. Not under the process's lock: it asks the dynamic linker. Of two
+/// threads that make it at the same time one gets the other's.
 FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
                                                       graph_entry_points code) {
     if (graph_state* const state = shared_graph()) return state;
@@ -138,20 +137,25 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
                      "return addresses to be replaced: start it without "
                      "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), trace entries only, or use typed "
                      "probes (ftrace::probe<&f>), which leave return addresses alone"};
-    auto* const state = new (std::nothrow) graph_state(code.personality);
+    auto* const state = new (std::nothrow) graph_state;
     if (state == nullptr || !state->table.usable()) {
         delete state;
         return error{errc::out_of_memory, "no memory for the graph's state"};
     }
     state->unwinders.find();
-    if (auto made = state->blocks.make(code.return_stub, state->unwinders.resume()); !made) {
+    if (auto made =
+            state->blocks.make(code.return_stub, state->unwinders.resume(), code.personality);
+        !made) {
         delete state;
         return std::move(made).error();
     }
     graph_state* other = nullptr;
-    // Two threads may do it at the same time: the address space of the one is lost then.
-    __atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
+    // release: pairs with find_graph(). The loser's state stays: its address space does, too.
+    if (__atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
+        const lock_guard locked(process.lock);
+        state->blocks.tell_debuggers();
+    }
     return shared_graph();
 }
 

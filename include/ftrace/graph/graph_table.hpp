@@ -51,7 +51,7 @@ public:
         return true;
     }
     /// Inside a section only: remove() is followed by a grace period.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION fgraph_ops* find(std::uint32_t ticket) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE fgraph_ops* find(std::uint32_t ticket) const noexcept {
         const entry& at = entries_[ticket % capacity];
         fgraph_ops* const ops = __atomic_load_n(&at.ops, __ATOMIC_ACQUIRE);
         return __atomic_load_n(&at.ticket, __ATOMIC_RELAXED) == ticket ? ops : nullptr;

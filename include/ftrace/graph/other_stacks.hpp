@@ -47,6 +47,19 @@ public:
         return lists_ == nullptr ? nullptr : nearest(slot);
     }
 
+    /// The call around a frame at `slot`, unless the link is to one that has ended since.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_frame* around(
+        const shadow_frame& frame, std::uintptr_t slot) noexcept {
+        shadow_frame* const outer = frame.around;
+        if (outer == nullptr || outer->depth + 1 != frame.depth) return nullptr;
+        return outer->where() - slot <= reach ? outer : nullptr;
+    }
+
+    /// Whether a call on the thread's signal stack has not ended.
+    [[nodiscard]] FTRACE_STUB_INLINE bool signal_stack_is_in_use() const noexcept {
+        return on_signal_stack_ != nullptr;
+    }
+
     /// false: no memory.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool ready() noexcept {
         if (lists_ == nullptr)
@@ -150,13 +163,6 @@ private:
         return frame->is_in(reinterpret_cast<const std::uintptr_t*>(slot));
     }
 
-    // The call around a frame at `slot`, unless the link is to one that has ended since.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_frame* around(
-        const shadow_frame& frame, std::uintptr_t slot) noexcept {
-        shadow_frame* const outer = frame.around;
-        if (outer == nullptr || outer->depth + 1 != frame.depth) return nullptr;
-        return outer->where() - slot <= reach ? outer : nullptr;
-    }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool is_inside(const shadow_frame* frame,
                                                                   std::uintptr_t slot) noexcept {
         while (frame != nullptr && frame->where() < slot) frame = around(*frame, frame->where());
@@ -169,9 +175,12 @@ private:
         shadow_frame* outer = last_;
         while (outer != nullptr && outer->where() < slot) outer = around(*outer, outer->where());
         if (outer == nullptr || outer->where() - slot > reach) return nullptr;
-        while (last_ != nullptr && last_ != outer) leave(last_, true);
+        // Where the outermost call was, another one begins: the fiber was dropped.
+        const bool dropped =
+            outer->where() == slot && !holds(outer, slot) && around(*outer, slot) == nullptr;
+        while (last_ != nullptr && last_ != outer) leave(last_, !dropped);
         while (last_ != nullptr && last_->where() == slot && !holds(last_, slot))
-            leave(last_, true);
+            leave(last_, !dropped);
         return last_ != nullptr && last_->where() - slot <= reach ? last_ : nullptr;
     }
 

@@ -18,8 +18,10 @@
 #include <ftrace/core/result.hpp>
 #include <ftrace/core/thread_pool.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
-#include <ftrace/patch/unwinders.hpp>
+#include <ftrace/patch/unwound_space.hpp>
+#include <new>
 #include <string>
+#include <utility>
 
 namespace ftrace::inline v0::detail {
 
@@ -35,37 +37,44 @@ public:
 
     FTRACE_NOTRACE region_pool() noexcept {}
 
-    /// Errors: out_of_memory, permission_denied.
+    /// Not under the process's lock: asks the dynamic linker. Errors: out_of_memory,
+    /// permission_denied.
     FTRACE_NOTRACE result<void> make(std::uintptr_t stub) {
-        for (capacity_ = most; capacity_ >= fewest; capacity_ /= 2)
-            if (reserve()) break;
-        if (base_ == 0)
-            return error{errc::out_of_memory,
-                         "no address space for return trampolines: raise the limit of address "
-                         "space (ulimit -v) by " +
-                             std::to_string(fewest * region::size >> 20) + " MiB"};
         // Shared, because mremap duplicates shared mappings only: all regions' code is one copy.
-        void* const code =
-            ::mmap(reinterpret_cast<void*>(base_), region::code_size, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-        if (code == MAP_FAILED) {
-            const int number = errno;
-            give_back();
-            return error{errc::out_of_memory, std::string("no memory for return trampolines (") +
-                                                  std::strerror(number) +
-                                                  "): free some, or trace entries only"};
-        }
+        void* const code = ::mmap(nullptr, region::code_size, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (code == MAP_FAILED) return no_memory(errno);
         arch::write_return_trampolines(static_cast<std::byte*>(code));
         if (::mprotect(code, region::code_size, PROT_READ | PROT_EXEC) != 0) {
             const int number = errno;
-            give_back();
+            ::munmap(code, region::code_size);
             return error{errc::permission_denied, "cannot make return trampolines executable: " +
                                                       why_text_is_protected(number) +
                                                       ". Exit hooks are not available"};
         }
+        // The space last, since it stays whatever happens.
+        auto* const section = new (std::nothrow) arch::return_unwind_section;
+        if (section == nullptr) {
+            ::munmap(code, region::code_size);
+            return no_memory(ENOMEM);
+        }
+        auto space =
+            make_unwound_space(*section, (most + 1) * region::size, (fewest + 1) * region::size);
+        if (!space) {
+            delete section;
+            ::munmap(code, region::code_size);
+            return std::move(space).error();
+        }
+        base_ = (space->begin + region::size - 1) & ~(region::size - 1);
+        capacity_ = (space->begin + space->size - base_) / region::size;
+        if (capacity_ > most) capacity_ = most;
+        if (::mremap(code, region::code_size, region::code_size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                     reinterpret_cast<void*>(base_)) == MAP_FAILED) {
+            const int number = errno;
+            ::munmap(code, region::code_size);
+            return no_memory(number);
+        }
         stub_ = stub;
-        section_.describe(base_, capacity_ * region::size);
-        register_unwind_section(section_);
         find_stacks();
         return {};
     }
@@ -103,22 +112,10 @@ public:
     }
 
 private:
-    // Aligned address space without memory behind it.
-    FTRACE_NOTRACE bool reserve() noexcept {
-        const std::size_t size = (capacity_ + 1) * region::size;
-        void* const memory =
-            ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (memory == MAP_FAILED) return false;
-        const auto begin = reinterpret_cast<std::uintptr_t>(memory);
-        base_ = (begin + region::size - 1) & ~(region::size - 1);
-        const std::uintptr_t end = base_ + capacity_ * region::size;
-        if (base_ != begin) ::munmap(memory, base_ - begin);
-        if (end != begin + size) ::munmap(reinterpret_cast<void*>(end), begin + size - end);
-        return true;
-    }
-
-    FTRACE_NOTRACE void give_back() noexcept {
-        ::munmap(reinterpret_cast<void*>(base_), capacity_ * region::size);
+    FTRACE_NOTRACE static error no_memory(int number) {
+        return {errc::out_of_memory, std::string("no memory for return trampolines (") +
+                                         std::strerror(number) +
+                                         "): free some, or trace entries only"};
     }
 
     // The stack of the first thread reaches from below its arguments, which the kernel puts at its
@@ -197,7 +194,6 @@ private:
     std::size_t stack_size_ = std::size_t{8} << 20;
     std::size_t inherited_ = 0;
     region_owner owners_[most]{};
-    arch::return_unwind_section section_;
 };
 
 }  // namespace ftrace::inline v0::detail

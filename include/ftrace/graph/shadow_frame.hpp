@@ -30,14 +30,14 @@ struct shadow_frame {
     static constexpr std::uintptr_t unused = 0;
 
     /// Another thread may have ended the call: a fiber's, that moved there.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t where() const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE std::uintptr_t where() const noexcept {
         return __atomic_load_n(&slot, __ATOMIC_ACQUIRE);
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t trampoline() const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE std::uintptr_t trampoline() const noexcept {
         return arch::return_block::trampoline(reinterpret_cast<std::uintptr_t>(this));
     }
     /// Whether the word at `slot` is this frame's trampoline.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_in(const std::uintptr_t* word) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool is_in(const std::uintptr_t* word) const noexcept {
         return *word == trampoline();
     }
 };
@@ -56,12 +56,10 @@ static_assert(sizeof(block_header) <= sizeof(shadow_frame));
 static_assert(offsetof(block_header, stub) == 0);
 static_assert(offsetof(block_header, resume) == sizeof(std::uint64_t));
 
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline shadow_frame* frame_of(
-    std::uintptr_t code) noexcept {
+[[nodiscard]] FTRACE_STUB_INLINE shadow_frame* frame_of(std::uintptr_t code) noexcept {
     return reinterpret_cast<shadow_frame*>(arch::return_block::frame(code));
 }
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline block_header& header_of(
-    const shadow_frame* frame) noexcept {
+[[nodiscard]] FTRACE_STUB_INLINE block_header& header_of(const shadow_frame* frame) noexcept {
     using block = arch::return_block;
     return *reinterpret_cast<block_header*>(
         block::block_of(reinterpret_cast<std::uintptr_t>(frame)) + block::code_size);

@@ -17,12 +17,12 @@
 #include <cstdint>
 #include <ftrace/arch/return_trampoline.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/stack_range.hpp>
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/call_data.hpp>
 #include <ftrace/graph/graph_end.hpp>
 #include <ftrace/graph/other_stacks.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
-#include <ftrace/graph/stack_range.hpp>
 
 namespace ftrace::inline v0::detail {
 
@@ -64,9 +64,21 @@ public:
         generation_ = generation;
         stack_ = stack;
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool belongs_to(
-        const void* owner, std::uint64_t generation) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool belongs_to(const void* owner,
+                                                     std::uint64_t generation) const noexcept {
         return owner_ == owner && generation_ == generation;
+    }
+
+    /// arrive() where nothing was left behind, on the thread's own stack: the case that has to be
+    /// fast. false: it is another one, and nothing is changed.
+    [[nodiscard]] FTRACE_STUB_INLINE bool arrive_nested(std::uintptr_t* slot,
+                                                        arrival& call) noexcept {
+        const std::uintptr_t at = address(slot);
+        if (!on_own_stack(at) || free_ == nullptr || others_.signal_stack_is_in_use()) return false;
+        if (own_ != nullptr && own_->where() <= at) return false;
+        call = {slot, *slot, free_, own_, own_ == nullptr ? 0 : own_->depth + 1, false, false};
+        free_ = free_->behind;
+        return true;
     }
 
     /// Prepares the hook of a call whose return address lies at `slot`; tells of calls that were
@@ -102,8 +114,8 @@ public:
     }
 
     /// Hooks the call. `data`: of the ops with this ticket.
-    FTRACE_NO_INSTRUMENTATION void push(const arrival& call, std::uintptr_t func,
-                                        std::uint32_t ticket, void* data) noexcept {
+    FTRACE_STUB_INLINE void push(const arrival& call, std::uintptr_t func, std::uint32_t ticket,
+                                 void* data) noexcept {
         shadow_frame& frame = *call.frame;
         frame.ret = call.ret;
         frame.func = func;
@@ -138,6 +150,10 @@ public:
         return true;
     }
 
+    /// Whether nothing hooked is inside this call of the thread's own stack.
+    [[nodiscard]] FTRACE_STUB_INLINE bool is_innermost(const shadow_frame* frame) const noexcept {
+        return own_ == frame;
+    }
     /// A hooked call ends, on its own thread: those inside it were left before. Then take_out() and
     /// give_back() it.
     template <class Tell>
@@ -152,7 +168,7 @@ public:
         }
     }
     /// Takes the frame out of its list, so that nobody else tells of it.
-    FTRACE_NO_INSTRUMENTATION void take_out(shadow_frame* frame) noexcept {
+    FTRACE_STUB_INLINE void take_out(shadow_frame* frame) noexcept {
         if (__builtin_expect(own_ == frame, 1))
             own_ = frame->around;
         else
@@ -160,9 +176,9 @@ public:
     }
     /// The frame and its data. Its `ret` stays: a program that returns twice finds its way as long
     /// as nobody uses it.
-    FTRACE_NO_INSTRUMENTATION void give_back(shadow_frame* frame) noexcept {
-        data_.give(frame->data);
-        if (__builtin_expect(frame->more != nullptr, 0)) give_back_notes(frame);
+    FTRACE_STUB_INLINE void give_back(shadow_frame* frame) noexcept {
+        if (__builtin_expect(frame->data != nullptr || frame->more != nullptr, 0))
+            give_back_data(frame);
         free_frame(frame);
     }
     /// The call ended on another thread, or where the lists cannot be touched. Its frame is collected
@@ -172,15 +188,19 @@ public:
                shadow_frame::unused;
     }
 
-    /// How deep a call at `slot` is, if nothing is hooked for it.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint32_t depth_at(
+    /// The call around one at `slot` for which nothing is hooked.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
         std::uintptr_t slot) const noexcept {
+        if (!on_own_stack(slot)) return others_.peek(slot);
         const shadow_frame* outer = own_;
-        if (on_own_stack(slot))
-            while (outer != nullptr && outer->where() < slot) outer = outer->around;
-        else
-            outer = others_.peek(slot);
-        return outer == nullptr ? 0 : outer->depth + 1;
+        while (outer != nullptr && outer->where() < slot) outer = outer->around;
+        return outer;
+    }
+    /// The call around a hooked one.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
+        const shadow_frame& frame) const noexcept {
+        const std::uintptr_t slot = frame.where();
+        return on_own_stack(slot) ? frame.around : other_stacks::around(frame, slot);
     }
 
     /// Calls not hooked for want of room.
@@ -230,11 +250,10 @@ private:
         std::uint32_t ticket;
     };
 
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t address(
-        const void* pointer) noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t address(const void* pointer) noexcept {
         return reinterpret_cast<std::uintptr_t>(pointer);
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool on_own_stack(std::uintptr_t slot) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool on_own_stack(std::uintptr_t slot) const noexcept {
         return stack_.contains(slot);
     }
     // A stack may be larger than was guessed.
@@ -318,9 +337,10 @@ private:
     FTRACE_NO_INSTRUMENTATION shadow_frame* take_frame() noexcept {
         if (__builtin_expect(free_ == nullptr, 0)) {
             if (fresh_ == fresh_end_) {
-                fresh_ = blocks_->open(this);
-                fresh_end_ = fresh_ == nullptr ? nullptr : fresh_ + block_pool::frames_in_block;
-                if (fresh_ == nullptr) return nullptr;
+                const block_pool::new_frames more = blocks_->open(this, fresh_end_);
+                if (more.begin == nullptr) return nullptr;
+                fresh_ = more.begin;
+                fresh_end_ = more.end;
             }
             return fresh_++;
         }
@@ -328,13 +348,14 @@ private:
         free_ = frame->behind;
         return frame;
     }
-    FTRACE_NO_INSTRUMENTATION void free_frame(shadow_frame* frame) noexcept {
+    FTRACE_STUB_INLINE void free_frame(shadow_frame* frame) noexcept {
         __atomic_store_n(&frame->slot, shadow_frame::unused, __ATOMIC_RELAXED);
         frame->behind = free_;
         free_ = frame;
     }
-    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void give_back_notes(
+    FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void give_back_data(
         const shadow_frame* frame) noexcept {
+        data_.give(frame->data);
         for (call_note *note = frame->more, *behind; note != nullptr; note = behind) {
             behind = note->next;
             data_.give(note->data);

@@ -12,7 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
-#include <ftrace/patch/unwinders.hpp>
+#include <ftrace/sites/exported_function.hpp>
+#include <type_traits>
 
 namespace ftrace::inline v0::detail {
 
@@ -63,19 +64,14 @@ private:
     static constexpr std::size_t most = 2;
 
     FTRACE_NOTRACE void find_library(const char* name, int mode) {
-        auto* const open = linker_function<decltype(::dlopen)>("dlopen");
-        auto* const symbol = linker_function<decltype(::dlsym)>("dlsym");
-        if (open == nullptr || symbol == nullptr || count_ == most) return;
-        void* const library = open(name, mode);
-        if (library == nullptr) {
-            if (auto* const last_error = linker_function<decltype(::dlerror)>("dlerror"))
-                last_error();  // the program's next dlerror() is its own
-            return;
-        }
+        const linker_functions& linker = dynamic_linker();
+        if (linker.open == nullptr || linker.find == nullptr || count_ == most) return;
+        void* const library = linker.open(name, mode);
+        if (library == nullptr) return linker.forget_error();
         unwinder_calls calls{};
         const auto look_up = [&](auto& function, const char* of) FTRACE_NOTRACE {
-            function =
-                reinterpret_cast<std::remove_reference_t<decltype(function)>>(symbol(library, of));
+            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(
+                linker.find(library, of));
             return function != nullptr;
         };
         if (!look_up(calls.get_ip, "_Unwind_GetIP") || !look_up(calls.set_ip, "_Unwind_SetIP") ||

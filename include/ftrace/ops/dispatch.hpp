@@ -84,26 +84,56 @@ FTRACE_NO_INSTRUMENTATION void erased(unsigned long ip, unsigned long parent_ip,
     call<Callback, Policy>(ip, parent_ip, op, regs);
 }
 
+/// What stubs call.
+template <class Context>
+using stub_callee = void (*)(unsigned long, unsigned long, Context, ftrace_regs&) noexcept;
+
+/// The thread's section word, or an odd number if it has no slot yet.
+[[nodiscard]] FTRACE_STUB_INLINE std::uint64_t section_or_none(
+    const thread_state* thread) noexcept {
+    return __builtin_expect(thread != nullptr, 1) ? section_of(*thread) : 1;
+}
+
+/// What a stub calls on a thread that has no slot yet, or is inside a section. Calls the stub's C++
+/// side again, once the thread has a slot, or the section proved to be left; else `nested`, its C++
+/// side inside sections. A function of its own, so that the others need no frame. Without a slot
+/// nothing is called.
+template <class Context>
+FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY __attribute__((noinline)) void
+claim_or_nest(unsigned long ip, unsigned long parent_ip, Context context, ftrace_regs& regs,
+              stub_callee<Context> callee, stub_callee<Context> nested) noexcept {
+    thread_state* const thread = this_thread();
+    if (thread == nullptr) return;
+    const std::uint64_t section = section_at(*thread, arch::stack_pointer(regs));
+    (is_inside(section) ? nested : callee)(ip, parent_ip, context, regs);
+}
+
+/// Begins a stub's section. It is below the stack pointer of the call, with which claim_or_nest()
+/// compares it: so a section that was left is found by the next call from the same function.
+FTRACE_STUB_INLINE void enter_stub_section(thread_state& thread, std::uint64_t outside,
+                                           const ftrace_regs& regs) noexcept {
+    enter_section(thread, outside, reinterpret_cast<std::uintptr_t>(&regs));
+}
+
 /// One ops with a callback known while compiling: what its own stub calls.
-template <auto Callback, save_policy Policy, unsigned Flags>
+template <auto Callback, save_policy Policy>
 FTRACE_STUB_INLINE void run_one(unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
                                 ftrace_regs& regs, thread_state& thread) noexcept {
-    const std::uint64_t section = section_of(thread);
-    bool outermost = true;
-    if constexpr ((Flags & FTRACE_OPS_FL_RECURSION) == 0) {
-        outermost = !is_inside(section);
-    } else if (__builtin_expect(is_inside(section), 0)) {
-        ++thread.missed;
-        return;
-    }
-    if (outermost) enter_section(thread, section);
     ftrace_ops* const op = load_entry(entry);
-    if (__builtin_expect(op != nullptr, 1)) {
-        const int saved = *thread.program_errno;
-        call<Callback, Policy>(ip, parent_ip, *op, regs);
-        *thread.program_errno = saved;
-    }
-    if (outermost) leave_section(thread, section);
+    if (__builtin_expect(op == nullptr, 0)) return;
+    const int saved = *thread.program_errno;
+    call<Callback, Policy>(ip, parent_ip, *op, regs);
+    *thread.program_errno = saved;
+}
+/// The same inside a section.
+template <auto Callback, save_policy Policy, unsigned Flags>
+FTRACE_STUB_INLINE void run_one_nested(unsigned long ip, unsigned long parent_ip,
+                                       ftrace_ops* const* entry, ftrace_regs& regs) noexcept {
+    thread_state& thread = *current_thread;
+    if constexpr ((Flags & FTRACE_OPS_FL_RECURSION) != 0)
+        ++thread.missed;
+    else
+        run_one<Callback, Policy>(ip, parent_ip, entry, regs, thread);
 }
 
 /// A callback known at run time.
@@ -116,22 +146,22 @@ FTRACE_STUB_INLINE void call_listed(unsigned long ip, unsigned long parent_ip, f
 }
 
 /// Any number of ops with callbacks known at run time.
+template <bool Outermost>
 FTRACE_STUB_INLINE void run_list(unsigned long ip, unsigned long parent_ip, ops_list& list,
                                  ftrace_regs& regs, thread_state& thread) noexcept {
-    const std::uint64_t section = section_of(thread);
-    const bool outermost = !is_inside(section);
-    if (outermost) enter_section(thread, section);
     const int saved = *thread.program_errno;
     for (std::size_t i = 0; i < list.count; ++i) {
         ftrace_ops* const op = load_entry(list.entries() + i);
         if (op == nullptr) continue;
-        if (!outermost && (ops_access::flags(*op) & FTRACE_OPS_FL_RECURSION) != 0)
+        if (!Outermost && (ops_access::flags(*op) & FTRACE_OPS_FL_RECURSION) != 0)
             ++thread.missed;
         else
             call_listed(ip, parent_ip, *op, regs);
     }
     *thread.program_errno = saved;
-    if (outermost) leave_section(thread, section);
+}
+/// Where the call goes on, behind all of them.
+FTRACE_STUB_INLINE void go_to_direct(const ops_list& list, ftrace_regs& regs) noexcept {
     const void* const direct = __atomic_load_n(&list.direct, __ATOMIC_RELAXED);
     if (direct != nullptr && !arch::is_redirected(regs))
         arch::set_instruction_pointer(regs, reinterpret_cast<unsigned long>(direct));

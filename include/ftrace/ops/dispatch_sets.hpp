@@ -53,7 +53,10 @@ struct site_target {
 class dispatch_sets {
 public:
     /// `lists`: of the object whose code stays loaded.
-    FTRACE_NOTRACE explicit dispatch_sets(const list_stubs& lists) : lists_(lists) {
+    FTRACE_NOTRACE explicit dispatch_sets(const list_stubs& lists)
+        : lists_(lists),
+          veneers_(arch::veneer_kind::call, lists.call_veneers),
+          jump_veneers_(arch::veneer_kind::jump, lists.jump_veneers) {
         sets_.push_back(nullptr);
         sets_[0] = new dispatch_set;  // no ops
     }
@@ -321,7 +324,7 @@ private:
     set_index keepers_ = 0;  // of slots that calls still lead to
     hash_index known_;       // sets by their members
     veneer_pool veneers_;
-    veneer_pool jump_veneers_{arch::veneer_kind::jump};
+    veneer_pool jump_veneers_;
 };
 
 }  // namespace ftrace::inline v0::detail

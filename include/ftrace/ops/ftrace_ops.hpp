@@ -7,6 +7,7 @@
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/result.hpp>
 #include <ftrace/ops/flags.hpp>
+#include <span>
 #include <string_view>
 #include <type_traits>
 
@@ -78,8 +79,19 @@ public:
     /// Errors: not_a_site.
     FTRACE_NOTRACE result<std::size_t> set_filter_ip(std::uintptr_t address, bool remove = false,
                                                      bool reset = false);
-    /// Forgets all filters: the ops is for all functions again.
+    /// The same with several at once: all of them, or none. Returns how many functions these are.
+    /// Errors: invalid_argument, if there is none. (Kernel: ftrace_set_filter_ips.)
+    FTRACE_NOTRACE result<std::size_t> set_filter_ips(std::span<const std::uintptr_t> addresses,
+                                                      bool remove = false, bool reset = false);
+    /// Adds functions by their exact names, in any form that set_filter() takes but without
+    /// wildcards: all of them, or none. Returns how many functions these are: overloads share a
+    /// name. Errors: no_match, with the nearest names; invalid_argument, if there is no name.
+    FTRACE_NOTRACE result<std::size_t> set_filter_names(std::span<const std::string_view> names,
+                                                        bool reset = false);
+    /// Forgets all filters: the ops is for all functions again, but those of set_notrace().
     FTRACE_NOTRACE result<void> reset_filter();
+    /// Forgets what set_notrace() left out.
+    FTRACE_NOTRACE result<void> reset_notrace();
 
     [[nodiscard]] FTRACE_NOTRACE bool registered() const noexcept;
     [[nodiscard]] constexpr FTRACE_NOTRACE save_policy policy() const noexcept { return policy_; }

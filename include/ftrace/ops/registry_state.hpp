@@ -85,7 +85,7 @@ public:
         process_ = &process;
         thread_ = &thread;
         outside_ = section_of(thread);
-        enter_section(thread, outside_);
+        enter_section(thread, outside_, in_no_frame);
     }
     /// As part of the library_work of the thread. While the registry is in use, not even for the
     /// library's own work: a signal handler may have come between.
@@ -137,8 +137,8 @@ public:
     enum intent : std::uint8_t { changing, leaving };
 
     /// `leaving`: to take an ops off, which must go on when nothing else may. `op`: what is going to
-    /// be registered.
-    FTRACE_NOTRACE explicit locked_registry(intent why = changing, ftrace_ops* op = nullptr) {
+    /// be registered. `now`: see section_at().
+    FTRACE_NOTRACE locked_registry(intent why, ftrace_ops* op, std::uintptr_t now) {
         // No template of std is used outside the section: it may be traced, and its callback wait
         // for a thread that waits for this lock.
         process_ = process();
@@ -158,7 +158,7 @@ public:
         }
         if (thread->own_work) {
             section_.take_over(*thread);
-        } else if (in_section(*thread)) {
+        } else if (in_section(*thread, now)) {
             fail({errc::busy,
                   "called from inside an ftrace callback, where it could wait for itself: do it "
                   "from another thread, or after the callback"});
@@ -223,14 +223,17 @@ private:
 
 /// What `work(registry)` says of the locked registry, or why it cannot be had. Of work that runs out
 /// of memory nothing may stay.
+///
+/// Not inlined, so that its frame is below that of a callback which calls it, but as close as can be
+/// to a caller that came out of one by siglongjmp().
 template <class Work>
-FTRACE_NOTRACE auto with_registry(Work work,
-                                  locked_registry::intent why = locked_registry::changing,
-                                  ftrace_ops* op = nullptr)
+FTRACE_NOTRACE __attribute__((noinline)) auto with_registry(
+    Work work, locked_registry::intent why = locked_registry::changing, ftrace_ops* op = nullptr)
     -> decltype(work(std::declval<locked_registry&>())) {
     using outcome = decltype(work(std::declval<locked_registry&>()));
+    const std::uintptr_t now = this_frame();
     return or_out_of_memory([&]() FTRACE_NOTRACE -> outcome {
-        locked_registry registry(why, op);
+        locked_registry registry(why, op, now);
         if (!registry) return registry.failure();
         return work(registry);
     });

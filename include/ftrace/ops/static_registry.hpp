@@ -24,12 +24,13 @@ struct ops_traits<ops<Callback, Policy, Flags>> {
     static constexpr unsigned flags = Flags;
 
     /// One step of run_set(): no loop, no pointer to the callback.
+    template <bool Outermost>
     FTRACE_STUB_INLINE static void step(unsigned long ip, unsigned long parent_ip,
                                         ftrace_ops* const* entry, ftrace_regs& regs,
-                                        thread_state& thread, bool outermost) noexcept {
+                                        thread_state& thread) noexcept {
         ftrace_ops* const op = load_entry(entry);
         if (op == nullptr) return;
-        if ((Flags & FTRACE_OPS_FL_RECURSION) != 0 && !outermost)
+        if ((Flags & FTRACE_OPS_FL_RECURSION) != 0 && !Outermost)
             ++thread.missed;
         else
             call<Callback, policy>(ip, parent_ip, *op, regs);
@@ -37,17 +38,13 @@ struct ops_traits<ops<Callback, Policy, Flags>> {
 };
 
 /// As run_list(), written out by the compiler for one set of ops.
-template <class... Ops>
+template <bool Outermost, class... Ops>
 FTRACE_STUB_INLINE void run_set(unsigned long ip, unsigned long parent_ip,
                                 ftrace_ops* const* entries, ftrace_regs& regs,
                                 thread_state& thread) noexcept {
-    const std::uint64_t section = section_of(thread);
-    const bool outermost = !is_inside(section);
-    if (outermost) enter_section(thread, section);
     const int saved = *thread.program_errno;
-    (ops_traits<Ops>::step(ip, parent_ip, entries++, regs, thread, outermost), ...);
+    (ops_traits<Ops>::template step<Outermost>(ip, parent_ip, entries++, regs, thread), ...);
     *thread.program_errno = saved;
-    if (outermost) leave_section(thread, section);
 }
 
 template <class... Ops>
@@ -58,9 +55,17 @@ struct FTRACE_LOCAL set_stub {
                                                  ftrace_ops* const* entries,
                                                  ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, entries, regs, callee);
-        run_set<Ops...>(ip, parent_ip, entries, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, entries, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_set<true, Ops...>(ip, parent_ip, entries, regs, *thread);
+        leave_section(*thread, section);
+    }
+    FTRACE_NO_INSTRUMENTATION static void nested(unsigned long ip, unsigned long parent_ip,
+                                                 ftrace_ops* const* entries,
+                                                 ftrace_regs& regs) noexcept {
+        run_set<false, Ops...>(ip, parent_ip, entries, regs, *current_thread);
     }
 };
 template <class... Ops>
@@ -71,9 +76,17 @@ struct FTRACE_LOCAL integer_set_stub {
         unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entries,
         ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, entries, regs, callee);
-        run_set<Ops...>(ip, parent_ip, entries, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, entries, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_set<true, Ops...>(ip, parent_ip, entries, regs, *thread);
+        leave_section(*thread, section);
+    }
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void nested(
+        unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entries,
+        ftrace_regs& regs) noexcept {
+        run_set<false, Ops...>(ip, parent_ip, entries, regs, *current_thread);
     }
 };
 

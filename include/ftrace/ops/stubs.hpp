@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ftrace/arch/object_veneers.hpp>
 #include <ftrace/arch/stub_table.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/ops/dispatch.hpp>
@@ -53,9 +54,17 @@ struct FTRACE_LOCAL own_stub {
                                                  ftrace_ops* const* entry,
                                                  ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, entry, regs, callee);
-        run_one<Callback, Policy, Flags>(ip, parent_ip, entry, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, entry, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_one<Callback, Policy>(ip, parent_ip, entry, regs, *thread);
+        leave_section(*thread, section);
+    }
+    FTRACE_NO_INSTRUMENTATION static void nested(unsigned long ip, unsigned long parent_ip,
+                                                 ftrace_ops* const* entry,
+                                                 ftrace_regs& regs) noexcept {
+        run_one_nested<Callback, Policy, Flags>(ip, parent_ip, entry, regs);
     }
 };
 template <auto Callback, unsigned Flags>
@@ -67,9 +76,17 @@ struct FTRACE_LOCAL own_stub<Callback, ARGS_INTEGER, Flags> {
         unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
         ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, entry, regs, callee);
-        run_one<Callback, ARGS_INTEGER, Flags>(ip, parent_ip, entry, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, entry, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_one<Callback, ARGS_INTEGER>(ip, parent_ip, entry, regs, *thread);
+        leave_section(*thread, section);
+    }
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void nested(
+        unsigned long ip, unsigned long parent_ip, ftrace_ops* const* entry,
+        ftrace_regs& regs) noexcept {
+        run_one_nested<Callback, ARGS_INTEGER, Flags>(ip, parent_ip, entry, regs);
     }
 };
 
@@ -85,9 +102,18 @@ struct FTRACE_LOCAL list_stub {
     FTRACE_NO_INSTRUMENTATION static void callee(unsigned long ip, unsigned long parent_ip,
                                                  ops_list* list, ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, list, regs, callee);
-        run_list(ip, parent_ip, *list, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, list, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_list<true>(ip, parent_ip, *list, regs, *thread);
+        leave_section(*thread, section);
+        go_to_direct(*list, regs);
+    }
+    FTRACE_NO_INSTRUMENTATION static void nested(unsigned long ip, unsigned long parent_ip,
+                                                 ops_list* list, ftrace_regs& regs) noexcept {
+        run_list<false>(ip, parent_ip, *list, regs, *current_thread);
+        go_to_direct(*list, regs);
     }
 };
 struct FTRACE_LOCAL integer_list_stub {
@@ -96,16 +122,27 @@ struct FTRACE_LOCAL integer_list_stub {
     FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void callee(
         unsigned long ip, unsigned long parent_ip, ops_list* list, ftrace_regs& regs) noexcept {
         thread_state* const thread = current_thread;
-        if (__builtin_expect(thread == nullptr, 0))
-            return claim_and_call(ip, parent_ip, list, regs, callee);
-        run_list(ip, parent_ip, *list, regs, *thread);
+        const std::uint64_t section = section_or_none(thread);
+        if (__builtin_expect(is_inside(section), 0))
+            return claim_or_nest(ip, parent_ip, list, regs, callee, nested);
+        enter_stub_section(*thread, section, regs);
+        run_list<true>(ip, parent_ip, *list, regs, *thread);
+        leave_section(*thread, section);
+        go_to_direct(*list, regs);
+    }
+    FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY static void nested(
+        unsigned long ip, unsigned long parent_ip, ops_list* list, ftrace_regs& regs) noexcept {
+        run_list<false>(ip, parent_ip, *list, regs, *current_thread);
+        go_to_direct(*list, regs);
     }
 };
 
-/// The stubs for lists, of one object.
+/// The stubs for lists, of one object, and the veneers in its text.
 struct list_stubs {
     const stub_table* by_policy[3];
     process_state** home;
+    const arch::object_veneers* call_veneers;
+    const arch::object_veneers* jump_veneers;
 };
 static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
 
@@ -113,7 +150,9 @@ static_assert(ARGS == 0 && SAVE_REGS == 1 && ARGS_INTEGER == 2);
 FTRACE_LOCAL inline constexpr list_stubs own_list_stubs{
     {&stubs_of<list_stub, ARGS>, &stubs_of<list_stub, SAVE_REGS>,
      &stubs_of<integer_list_stub, ARGS_INTEGER>},
-    &process_slot};
+    &process_slot,
+    &arch::own_call_veneers,
+    &arch::own_jump_veneers};
 
 /// What a list needs to save so that no callback gets less than it asked for.
 [[nodiscard]] FTRACE_NOTRACE constexpr save_policy stronger(save_policy a, save_policy b) noexcept {

@@ -1,4 +1,11 @@
-// Tells every unwinder of the process about code that no object file contains.
+// Tells unwinders of the process about code that no object file contains.
+//
+// LLVM's takes a lock for every exception anyway. libgcc does so from the first time on that it is told
+// of anything (gcc 12: a mutex, in _Unwind_Find_FDE): from then on a child that is forked while another
+// thread throws may wait for that thread for ever at its own first exception, and so may a signal
+// handler that calls backtrace() for the thread it interrupted. So it is told in static programs
+// only, most of which tell it of their own code when they start, and where there is no other way
+// to unwind at all (unwound_space.hpp).
 #pragma once
 
 #include <dlfcn.h>
@@ -21,13 +28,6 @@ static __typeof__(::__register_frame_info) weak_register_frame
     __attribute__((weakref("__register_frame_info")));
 static __typeof__(::__unw_add_dynamic_fde) weak_add_dynamic_fde
     __attribute__((weakref("__unw_add_dynamic_fde")));
-
-/// A function of the dynamic linker, if the process has one. Looked up and not named, since naming
-/// dlopen makes the linker warn about every static program.
-template <class Function>
-FTRACE_NOTRACE Function* linker_function(const char* name) {
-    return reinterpret_cast<Function*>(exported_function(name));
-}
 
 /// The registration functions of the unwinders in this process, each once.
 struct unwinder_functions {
@@ -56,42 +56,46 @@ FTRACE_NOTRACE inline bool registers_with_llvm(unwinder_functions::add_section a
     return !known || mine.dli_fbase == other.dli_fbase;
 }
 
+/// Which unwinders are told of code: in dynamically linked programs libgcc only if it must be.
+enum class told : bool { those_without_harm, all };
+
 /// Looks for the unwinders this object was linked with, and the shared ones. glibc's backtrace()
-/// loads libgcc_s when it is first called; it is loaded here, since nobody would tell us then.
-FTRACE_NOTRACE inline unwinder_functions find_unwinders() {
+/// loads libgcc_s when it is first called; if that is to be told it is loaded here, since nobody would
+/// tell us then.
+FTRACE_NOTRACE inline unwinder_functions find_unwinders(told which) {
     unwinder_functions found;
+    const linker_functions& linker = dynamic_linker();
+    const bool is_static = linker.open == nullptr || linker.find == nullptr;
+    const bool with_libgcc = is_static || which == told::all;
     if (weak_add_dynamic_fde != nullptr) found.add_llvm(weak_add_dynamic_fde);
-    if (weak_register_frame != nullptr && !registers_with_llvm(weak_register_frame))
+    if (with_libgcc && weak_register_frame != nullptr && !registers_with_llvm(weak_register_frame))
         found.add_libgcc(weak_register_frame);
-    auto* const open = linker_function<decltype(::dlopen)>("dlopen");
-    auto* const find = linker_function<decltype(::dlsym)>("dlsym");
-    if (open == nullptr || find == nullptr) return found;
+    if (is_static) return found;
     const auto add_library = [&](const char* name, int mode) FTRACE_NOTRACE {
-        void* const library = open(name, mode);
+        void* const library = linker.open(name, mode);
         if (library == nullptr) return;
-        void* const llvm = find(library, "__unw_add_dynamic_fde");
-        void* const libgcc = find(library, "__register_frame_info");
+        void* const llvm = linker.find(library, "__unw_add_dynamic_fde");
+        void* const libgcc = linker.find(library, "__register_frame_info");
         if (llvm != nullptr)
             found.add_llvm(reinterpret_cast<unwinder_functions::add_fde>(llvm));
-        else if (libgcc != nullptr)
+        else if (libgcc != nullptr && with_libgcc)
             found.add_libgcc(reinterpret_cast<unwinder_functions::add_section>(libgcc));
     };
-    add_library("libgcc_s.so.1", RTLD_NOW);
+    if (with_libgcc) add_library("libgcc_s.so.1", RTLD_NOW);
     add_library("libunwind.so.1", RTLD_NOW | RTLD_NOLOAD);
-    if (auto* const last_error = linker_function<decltype(::dlerror)>("dlerror"))
-        last_error();  // the program's next dlerror() is its own
+    linker.forget_error();
     return found;
 }
 
 FTRACE_LOCAL inline constinit unwinder_functions found_unwinders;
 FTRACE_LOCAL inline constinit bool looked_for_unwinders = false;
 
-/// The same, looked for once; two threads that do it at the same time find the same. The first call
-/// goes through the dynamic linker, which has a lock of its own: it must not be made while the
-/// process is locked.
+/// Those that are told without harm, looked for once; two threads that do it at the same time find
+/// the same. The first call goes through the dynamic linker, which has a lock of its own: it must not
+/// be made while the process is locked.
 FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
     if (!__atomic_load_n(&looked_for_unwinders, __ATOMIC_ACQUIRE)) {
-        const unwinder_functions found = find_unwinders();
+        const unwinder_functions found = find_unwinders(told::those_without_harm);
         __atomic_store_n(&found_unwinders.llvm, found.llvm, __ATOMIC_RELAXED);
         for (std::size_t i = 0; i < arch::unwind_section::most_unwinders; ++i)
             __atomic_store_n(&found_unwinders.libgcc[i], found.libgcc[i], __ATOMIC_RELAXED);
@@ -100,9 +104,9 @@ FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
     return found_unwinders;
 }
 
-/// Tells every unwinder of a section, which has to stay for ever.
-FTRACE_NOTRACE inline void register_unwind_section(arch::unwind_section& section) {
-    const unwinder_functions& functions = unwinders();
+/// Tells unwinders of a section, which has to stay for ever.
+FTRACE_NOTRACE inline void register_unwind_section(arch::unwind_section& section,
+                                                   const unwinder_functions& functions) {
     if (functions.llvm != nullptr) functions.llvm(reinterpret_cast<unsigned long>(section.fde()));
     for (std::size_t i = 0; i < arch::unwind_section::most_unwinders; ++i)
         if (functions.libgcc[i] != nullptr) functions.libgcc[i](section.begin(), section.notes(i));

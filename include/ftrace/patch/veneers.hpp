@@ -1,10 +1,18 @@
-// Where the veneers are: pages within reach of the text that calls them.
+// Where the veneers are: in the text of the object whose code the process uses, as long as it is
+// within reach and has some left; else in pages within reach of the text that calls them.
+//
+// An object's own have their rules for unwinders in that object. Of pages LLVM's unwinder is told,
+// and libgcc in static programs only (unwinders.hpp). So in other programs, what a profiler, a
+// debugger or backtrace() in a signal handler sees of a thread ends where a signal found it at one
+// of the one or two instructions of a veneer in a page. No exception and no return passes through
+// these.
 #pragma once
 
 #include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <ftrace/arch/object_veneers.hpp>
 #include <ftrace/arch/veneer.hpp>
 #include <ftrace/arch/veneer_unwind.hpp>
 #include <ftrace/core/config.hpp>
@@ -12,6 +20,7 @@
 #include <ftrace/core/os.hpp>
 #include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
+#include <ftrace/patch/debugger.hpp>
 #include <ftrace/patch/unwinders.hpp>
 #include <new>
 #include <string>
@@ -24,8 +33,10 @@ namespace ftrace::inline v0::detail {
 /// needs no more of them.
 class veneer_pool {
 public:
-    FTRACE_NOTRACE explicit veneer_pool(arch::veneer_kind kind = arch::veneer_kind::call) noexcept
-        : kind_(kind) {}
+    /// `own`: of this kind, in an object that stays loaded; null: pages only.
+    FTRACE_NOTRACE explicit veneer_pool(arch::veneer_kind kind = arch::veneer_kind::call,
+                                        const arch::object_veneers* own = nullptr) noexcept
+        : kind_(kind), own_(own) {}
     FTRACE_NOTRACE ~veneer_pool() = default;
     veneer_pool(const veneer_pool&) = delete;
     veneer_pool& operator=(const veneer_pool&) = delete;
@@ -38,49 +49,70 @@ public:
         const std::uint64_t hash = hash_with(reinterpret_cast<std::uintptr_t>(context),
                                              reinterpret_cast<std::uintptr_t>(target));
         const std::uint32_t known = known_.find(hash, [&](std::uint32_t veneer) FTRACE_NOTRACE {
-            const page& where = pages_[veneer / arch::veneers_per_page];
-            const arch::veneer_data& data = where.data()[veneer % arch::veneers_per_page];
-            return data.context == context && data.target == target &&
-                   reaches(where.code, begin, end);
+            const place& where = places_[veneer / most];
+            const arch::veneer_data& data = where.words[veneer % most];
+            return data.context == context && data.target == target && where.reaches(begin, end);
         });
-        if (known != hash_index::none)
-            return pages_[known / arch::veneers_per_page].entry(known % arch::veneers_per_page);
-        // The pages made last are those with room.
-        for (std::size_t i = pages_.size(); i > 0; --i)
-            if (pages_[i - 1].used < arch::veneers_per_page &&
-                reaches(pages_[i - 1].code, begin, end))
-                return add(i - 1, hash, context, target);
+        if (known != hash_index::none) return places_[known / most].entry(known % most);
+        if (places_.empty() && own_ != nullptr)
+            places_.push_back({own_->begin(), own_->words, own_->count, 0, own_->taken, nullptr});
+        // The object's own first; of pages those made last are those with room.
+        for (std::size_t n = 0; n < places_.size(); ++n) {
+            const std::size_t i = n == 0 ? 0 : places_.size() - n;
+            if (places_[i].has_room() && places_[i].reaches(begin, end))
+                return add(i, hash, context, target);
+        }
         // Its entry in the list first, as that of a full page: it may be the memory for it that
         // lacks.
-        pages_.push_back({0, arch::veneers_per_page, nullptr});
+        places_.push_back({0, nullptr, 0, 0, nullptr, nullptr});
         auto code = map_page(begin, end, kind_);
         if (!code) {
-            pages_.pop_back();
+            places_.pop_back();
             return code;
         }
-        pages_.back() = {*code, 0, tell_unwinders(*code, kind_)};
-        return add(pages_.size() - 1, hash, context, target);
+        places_.back() = {*code,
+                          reinterpret_cast<arch::veneer_data*>(*code + arch::veneer_page),
+                          arch::veneers_per_page,
+                          0,
+                          nullptr,
+                          tell_unwinders(*code, kind_)};
+        return add(places_.size() - 1, hash, context, target);
     }
 
 private:
-    struct page {
-        std::uintptr_t code;
-        std::size_t used;
-        const arch::veneer_unwind_section* unwind;  // what the unwinders were given; kept for ever
+    static constexpr std::size_t most = arch::veneers_per_page;  // in one place
+    static_assert(arch::call_veneers <= most && arch::jump_veneers <= most);
 
-        [[nodiscard]] FTRACE_NOTRACE arch::veneer_data* data() const noexcept {
-            return reinterpret_cast<arch::veneer_data*>(code + arch::veneer_page);
+    /// Some veneers, and their words.
+    struct place {
+        std::uintptr_t code;
+        arch::veneer_data* words;
+        std::size_t count;
+        std::size_t taken_here;
+        std::size_t* taken_of_object;  // of an object's own: other pools take some, too
+        const arch::veneer_unwind_section* unwind;  // what unwinders were told; kept for ever
+
+        [[nodiscard]] FTRACE_NOTRACE bool has_room() const noexcept { return taken() < count; }
+        [[nodiscard]] FTRACE_NOTRACE std::size_t taken() const noexcept {
+            return taken_of_object != nullptr ? *taken_of_object : taken_here;
+        }
+        FTRACE_NOTRACE std::size_t take() noexcept {
+            return (taken_of_object != nullptr ? *taken_of_object : taken_here)++;
         }
         [[nodiscard]] FTRACE_NOTRACE std::uintptr_t entry(std::size_t i) const noexcept {
             return code + i * sizeof(arch::veneer_code);
         }
+        [[nodiscard]] FTRACE_NOTRACE bool reaches(std::uintptr_t begin,
+                                                  std::uintptr_t end) const noexcept {
+            return veneer_pool::reaches(code, count * sizeof(arch::veneer_code), begin, end);
+        }
     };
 
-    [[nodiscard]] FTRACE_NOTRACE static bool reaches(std::uintptr_t code, std::uintptr_t begin,
+    [[nodiscard]] FTRACE_NOTRACE static bool reaches(std::uintptr_t code, std::size_t size,
+                                                     std::uintptr_t begin,
                                                      std::uintptr_t end) noexcept {
         return arch::call_reaches(begin, code) && arch::call_reaches(end, code) &&
-               arch::call_reaches(begin, code + arch::veneer_page) &&
-               arch::call_reaches(end, code + arch::veneer_page);
+               arch::call_reaches(begin, code + size) && arch::call_reaches(end, code + size);
     }
 
     /// A page of veneers without targets, which calls from [begin, end) reach.
@@ -102,23 +134,25 @@ private:
         return std::move(executable).error();
     }
 
-    /// Without memory for it the veneers work all the same, and backtraces end in them.
+    /// Without memory for it the veneers work all the same.
     FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(
         std::uintptr_t code, arch::veneer_kind kind) {
         auto* const section = new (std::nothrow) arch::veneer_unwind_section(code, kind);
-        if (section != nullptr) register_unwind_section(*section);
+        if (section == nullptr) return nullptr;
+        register_unwind_section(*section, unwinders());
+        tell_debugger("ftrace_veneer", code, arch::veneer_page, *section);
         return section;
     }
 
     /// Nobody calls the entry before its site is written, and that is ordered by
     /// synchronize_cores().
-    FTRACE_NOTRACE std::uintptr_t add(std::size_t page_number, std::uint64_t hash,
-                                      const void* context, const void* target) {
-        page& where = pages_[page_number];
-        known_.insert(
-            hash, static_cast<std::uint32_t>(page_number * arch::veneers_per_page + where.used));
-        where.data()[where.used] = {context, target};
-        return where.entry(where.used++);
+    FTRACE_NOTRACE std::uintptr_t add(std::size_t number, std::uint64_t hash, const void* context,
+                                      const void* target) {
+        place& where = places_[number];
+        known_.insert(hash, static_cast<std::uint32_t>(number * most + where.taken()));
+        const std::size_t i = where.take();
+        where.words[i] = {context, target};
+        return where.entry(i);
     }
 
     /// A code page and its data page, both writable and empty; 0 if there is no room.
@@ -132,13 +166,13 @@ private:
         for (std::uintptr_t distance = step; distance < reach && distance + step <= begin;
              distance += step)
             if (const std::uintptr_t code = map_at((begin - distance) & ~(step - 1)); code != 0) {
-                if (reaches(code, begin, end)) return code;
+                if (reaches(code, arch::veneer_page, begin, end)) return code;
                 ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
                 break;
             }
         for (std::uintptr_t distance = heap_room; distance < reach; distance += step)
             if (const std::uintptr_t code = map_at((end + distance) & ~(step - 1)); code != 0) {
-                if (reaches(code, begin, end)) return code;
+                if (reaches(code, arch::veneer_page, begin, end)) return code;
                 ::munmap(reinterpret_cast<void*>(code), 2 * arch::veneer_page);
                 break;
             }
@@ -156,8 +190,10 @@ private:
     }
 
     arch::veneer_kind kind_;
-    plain_vector<page> pages_;
-    hash_index known_;  // veneers by context and target, counted through all pages
+    const arch::object_veneers* own_;
+    plain_vector<place> places_;
+    hash_index
+        known_;  // veneers by context and target: their place's number times `most`, and theirs
 };
 
 }  // namespace ftrace::inline v0::detail

@@ -88,12 +88,10 @@ private:
                                                                     void* result,
                                                                     Data& data) noexcept {
         if constexpr (std::is_null_pointer_v<decltype(Handlers::leave)>) return;
-        thread_state* const thread = this_thread();
-        if (thread == nullptr) return;
-        const std::uint64_t outside = section_of(*thread);
-        if (is_inside(outside)) [[unlikely]]
+        const auto [thread, outside] = start_of_section(this_frame(), 0);
+        if (thread == nullptr) [[unlikely]]
             return;
-        enter_section(*thread, outside);
+        enter_section(*thread, outside, this_frame());
         auto* const handlers =
             static_cast<Handlers*>(__atomic_load_n(&cell.handlers, __ATOMIC_ACQUIRE));
         if (__builtin_expect(handlers != nullptr, 1) &&
@@ -176,17 +174,13 @@ private:
         keep_frame_pointer();
         // What stubs know without instrumentation, this has to see: that the state is made.
         if constexpr (thread_sanitizer) (void)shared_state();
-        if (thread_state* const thread = this_thread()) {
-            const std::uint64_t outside = section_of(*thread);
-            if (!is_inside(outside)) [[likely]] {
-                enter_section(*thread, outside);
-                if (const probe_cell* const first = __atomic_load_n(&link.cells, __ATOMIC_ACQUIRE))
-                    [[likely]]
-                    return pass({*thread, outside, kept_errno(*thread)}, *first, result, p...);
-                leave_section(*thread, outside);
-            } else {
-                ++thread->missed;
-            }
+        const auto [thread, outside] = start_of_section(this_frame(), 1);
+        if (thread != nullptr) [[likely]] {
+            enter_section(*thread, outside, this_frame());
+            if (const probe_cell* const first = __atomic_load_n(&link.cells, __ATOMIC_ACQUIRE))
+                [[likely]]
+                return pass({*thread, outside, kept_errno(*thread)}, *first, result, p...);
+            leave_section(*thread, outside);
         }
         return call(__atomic_load_n(&link.next, __ATOMIC_ACQUIRE), result, p...);
     }

@@ -2,6 +2,7 @@
 // memory, without reading a file.
 #pragma once
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
 
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/thread_state.hpp>
 #include <ftrace/sites/elf_file.hpp>
 #include <ftrace/sites/loaded_image.hpp>
 #include <string_view>
@@ -122,6 +124,45 @@ private:
         return address == 0;
     });
     return address;
+}
+
+/// Functions of the dynamic linker, nullptr where the process has none: static programs, and those
+/// linked without libdl, where that is a library of its own.
+struct linker_functions {
+    constexpr FTRACE_NOTRACE linker_functions() noexcept = default;
+
+    decltype(::dlopen)* open = nullptr;
+    decltype(::dlsym)* find = nullptr;
+    int (*inform)(void*, int, void*) = nullptr;  ///< dlinfo, which has attributes of its own
+    decltype(::dlerror)* last_error = nullptr;
+
+    /// The program's next dlerror() is its own.
+    FTRACE_NOTRACE void forget_error() const noexcept {
+        if (last_error != nullptr) last_error();
+    }
+};
+
+FTRACE_LOCAL inline constinit linker_functions found_linker_functions;
+FTRACE_LOCAL inline constinit bool looked_for_linker_functions = false;
+
+/// Looked up, once, and not named, since naming dlopen makes the linker warn about every static
+/// program. Calls of them are made outside of sections and of the process's lock: the dynamic linker has
+/// a lock of its own, which it holds while it runs constructors.
+FTRACE_NOTRACE inline const linker_functions& dynamic_linker() {
+    if (__atomic_load_n(&looked_for_linker_functions, __ATOMIC_ACQUIRE))
+        return found_linker_functions;
+    const internal_section untraced;
+    // Two threads that do this at the same time find the same.
+    const auto look_up = []<class Function>(Function*& function, const char* name) FTRACE_NOTRACE {
+        __atomic_store_n(&function, reinterpret_cast<Function*>(exported_function(name)),
+                         __ATOMIC_RELAXED);
+    };
+    look_up(found_linker_functions.open, "dlopen");
+    look_up(found_linker_functions.find, "dlsym");
+    look_up(found_linker_functions.inform, "dlinfo");
+    look_up(found_linker_functions.last_error, "dlerror");
+    __atomic_store_n(&looked_for_linker_functions, true, __ATOMIC_RELEASE);
+    return found_linker_functions;
 }
 
 }  // namespace ftrace::inline v0::detail

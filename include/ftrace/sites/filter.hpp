@@ -131,18 +131,19 @@ public:
             rest = rest.substr(0, command);
             if (rest.empty()) rest = "*";
         }
-        detail::append_without_spaces(made.name_, rest);
-        made.glob_ = detail::glob(made.name_);
-        if (made.name_.find_first_of("(<") != std::string::npos ||
-            made.name_.find("std::") != std::string::npos) {
-            made.spelling_ = detail::type_spelling(made.name_).text();
-            made.spelling_glob_ = detail::glob(made.spelling_);
-        }
-        // Within braces and quotes demanglers describe what has no name: "{lambda(int)#1}".
-        if (made.name_.find_first_of("{'#") == std::string::npos)
-            made.word_ = detail::certain_word(made.glob_);
-        made.has_parameters_ = made.name_.find('(') != std::string::npos;
-        made.is_linker_name_ = made.name_.starts_with("_Z");
+        made.set_name(rest,
+                      [](std::string_view name) FTRACE_NOTRACE { return detail::glob(name); });
+        return made;
+    }
+
+    /// A name in which no character means anything but itself: no wildcard, no `!`, no `:mod:`.
+    /// invalid_argument: an empty one.
+    [[nodiscard]] FTRACE_NOTRACE static result<name_pattern> exactly(std::string_view name) {
+        name_pattern made;
+        made.text_ = detail::without_blanks(name);
+        if (made.text_.empty())
+            return error{errc::invalid_argument, "an empty name: write a function's name"};
+        made.set_name(made.text_, detail::glob::exactly);
         return made;
     }
 
@@ -193,6 +194,21 @@ private:
     static constexpr std::string_view module_command = ":mod:";
 
     FTRACE_NOTRACE name_pattern() = default;
+
+    template <class MakeGlob>
+    FTRACE_NOTRACE void set_name(std::string_view written, MakeGlob make_glob) {
+        detail::append_without_spaces(name_, written);
+        glob_ = make_glob(name_);
+        if (name_.find_first_of("(<") != std::string::npos ||
+            name_.find("std::") != std::string::npos) {
+            spelling_ = detail::type_spelling(name_).text();
+            spelling_glob_ = make_glob(spelling_);
+        }
+        // Within braces and quotes demanglers describe what has no name: "{lambda(int)#1}".
+        if (name_.find_first_of("{'#") == std::string::npos) word_ = detail::certain_word(glob_);
+        has_parameters_ = name_.find('(') != std::string::npos;
+        is_linker_name_ = name_.starts_with("_Z");
+    }
 
     /// Where `:mod:` begins. `a::mod::b` is a name.
     [[nodiscard]] FTRACE_NOTRACE static std::size_t find_command(std::string_view text) noexcept {

@@ -66,6 +66,13 @@ public:
         }
     }
 
+    /// One of letters alone, whatever they would mean.
+    [[nodiscard]] FTRACE_NOTRACE static glob exactly(std::string_view name) {
+        glob made;
+        for (const char c : name) made.add(token::letter, static_cast<unsigned char>(c));
+        return made;
+    }
+
     /// Whether it has no wildcard.
     [[nodiscard]] FTRACE_NOTRACE bool is_literal() const noexcept { return literal_; }
     /// Whether it is `*` alone.

@@ -39,8 +39,7 @@ struct object_search {
     }
 };
 
-/// Keeps the object that contains `address` loaded for ever. The executable stays anyway. dlopen is
-/// looked up and not named, since naming it would make the linker warn about every static program.
+/// Keeps the object that contains `address` loaded for ever. The executable stays anyway.
 FTRACE_NOTRACE inline void pin_object(const void* address) {
     object_search search(address);
     {
@@ -48,9 +47,8 @@ FTRACE_NOTRACE inline void pin_object(const void* address) {
         ::dl_iterate_phdr(object_search::look_at, &search);
     }
     if (search.path[0] == '\0') return;
-    if (const std::uintptr_t open = exported_function("dlopen"))
-        reinterpret_cast<void* (*)(const char*, int)>(open)(
-            search.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    if (auto* const open = dynamic_linker().open)
+        open(search.path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
 }  // namespace ftrace::inline v0::detail

@@ -89,7 +89,7 @@ FTRACE_NOTRACE inline symbol_cache& symbols_read() {
     const symbol_cache::object* const known = cache.find(path, id, header, image.bias);
     if (known != nullptr && !(known->unread && again)) return known->table;
     image_file found = image.find_file();
-    const bool unread = !found.file.valid() && !image.is_vdso();
+    const bool unread = !found.file.valid() && image.has_functions();
     if (known != nullptr && unread) return known->table;
     cache.objects =
         new symbol_cache::object{path,         std::string(id), header,

@@ -69,6 +69,9 @@ public:
     [[nodiscard]] FTRACE_NOTRACE std::uint64_t duration(std::uint64_t ticks) const {
         return static_cast<std::uint64_t>(static_cast<double>(ticks) * nanoseconds_per_tick_);
     }
+    [[nodiscard]] FTRACE_NOTRACE std::uint64_t ticks(std::uint64_t nanoseconds) const {
+        return static_cast<std::uint64_t>(static_cast<double>(nanoseconds) / nanoseconds_per_tick_);
+    }
 
 private:
     clock_sample origin_;

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ftrace/arch/argument_words.hpp>
+#include <ftrace/arch/result_words.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/sites/demangle.hpp>
 #include <ftrace/sites/objects.hpp>
@@ -26,9 +28,10 @@ namespace ftrace::inline v0::detail {
 
 class trace_reader {
 public:
+    /// `sleep_time`: durations are the time from a call to its end; else they were recorded.
     FTRACE_NOTRACE trace_reader(const tracer_buffers& buffers, const clock_scale& clock,
-                                trace_snapshot& out)
-        : buffers_(buffers), clock_(clock), out_(out) {}
+                                bool sleep_time, trace_snapshot& out)
+        : buffers_(buffers), clock_(clock), sleep_time_(sleep_time), out_(out) {}
     trace_reader(const trace_reader&) = delete;
     trace_reader& operator=(const trace_reader&) = delete;
     FTRACE_NOTRACE ~trace_reader() = default;
@@ -41,6 +44,7 @@ public:
              each = __atomic_load_n(&each->next, __ATOMIC_ACQUIRE))
             read(*each);
         out_.dropped += buffers_.lost_events();
+        for (const moved_end& each : moved_) give_to_thread(each);
         sort_by_time();
         if (!out_.argument_words.empty()) {
             objects_ = scan_loaded_objects();
@@ -52,6 +56,8 @@ public:
             name(event.ip);
             if (event.parent_ip != 0) name_caller(event.parent_ip);
         }
+        for (const trace_exception& each : out_.exceptions)
+            if (each.handler != 0) name(each.handler);
     }
 
 private:
@@ -68,7 +74,16 @@ private:
         out_.threads[thread].lost_after += dropped;
         const std::uint64_t overwritten = written > dropped + read ? written - dropped - read : 0;
         out_.overwritten += overwritten;
-        if (read != 0) out_.events[before].lost_before = overwritten;
+        if (read != 0) first_of(before).lost_before = overwritten;
+    }
+
+    /// The first event, by time, of those from an index on: entries that were held back are behind
+    /// what they should be in front of.
+    [[nodiscard]] FTRACE_NOTRACE trace_event& first_of(std::size_t begin) {
+        const auto from = out_.events.begin() + static_cast<std::ptrdiff_t>(begin);
+        return *std::min_element(from, out_.events.end(),
+                                 [](const trace_event& a, const trace_event& b)
+                                     FTRACE_NOTRACE { return a.time < b.time; });
     }
 
     /// Takes the event at a position, if one begins there; says how many slots to go on.
@@ -92,9 +107,11 @@ private:
         event.time = clock_.time(slot.words[0]);
         event.ip = slot.words[1];
         if (stamp.kind == event_kind::graph_return) {
-            if (slot.words[2] != unknown_ticks) event.duration = clock_.duration(slot.words[2]);
-            event.has_return_value = stamp.slots > 1;
-            event.return_value = words[0];
+            event.call_time = clock_.time(slot.words[2]);
+            event.end = stamp.end;
+            const bool here = take_end(event, stamp.slots - 1, words);
+            if (sleep_time_ && end_is_exact(event.end, here))
+                event.duration = clock_.duration(slot.words[0] - slot.words[2]);
         } else {
             event.parent_ip = slot.words[2];
             if (stamp.slots > 1) {
@@ -107,11 +124,62 @@ private:
         return stamp.slots;
     }
 
+    /// What follows a graph_return: see event_slot. Whether the call began on the thread that tells.
+    FTRACE_NOTRACE bool take_end(trace_event& event, std::uint32_t slots,
+                                 const std::uint64_t* words) {
+        if (event.end == graph_end::returned && slots > 0) {
+            event.has_return_value = true;
+            event.return_value = words[0];
+            event.return_high = words[1];
+            event.return_vector = words[arch::integer_result_words];
+            words += 3;
+            --slots;
+        }
+        if (slots == 0) return true;
+        event.overrun = static_cast<std::uint32_t>(words[0]);
+        const auto tid = static_cast<pid_t>(words[0] >> 32);
+        if (tid != 0) moved_.push_back({out_.events.size(), {tid, words[1]}});
+        if (words[2] != unknown_ticks) event.duration = words[2];
+        if (slots > 1) take_exception(event, slots - 1, words + 3);
+        return tid == 0;
+    }
+
+    FTRACE_NOTRACE void take_exception(trace_event& event, std::uint32_t slots,
+                                       const std::uint64_t* words) {
+        const std::size_t letters = (3 * std::size_t{slots} - 1) * sizeof *words;
+        std::string name(letters, '\0');
+        std::memcpy(name.data(), words + 1, letters);
+        name.resize(name.find('\0') == std::string::npos ? letters : name.find('\0'));
+        const auto [known, added] =
+            exceptions_.emplace(std::pair(std::move(name), static_cast<std::uintptr_t>(words[0])),
+                                static_cast<std::uint32_t>(out_.exceptions.size()));
+        if (added) out_.exceptions.emplace_back(known->first.first, known->first.second);
+        event.exception = known->second;
+    }
+
+    using thread_key = std::pair<pid_t, std::uint64_t>;  // id and generation
+    struct moved_end {
+        std::size_t event;
+        thread_key began;
+    };
+
+    /// The end of a call that another thread began. If that is gone, the call's end was noticed when
+    /// its memory was used again: whoever did that had nothing to do with it.
+    FTRACE_NOTRACE void give_to_thread(const moved_end& each) {
+        const auto began = threads_.find(each.began);
+        if (began == threads_.end()) return;
+        trace_event& event = out_.events[each.event];
+        if (event.end == graph_end::returned || event.end == graph_end::exception)
+            event.began_on = began->second;
+        else
+            event.thread = began->second;
+    }
+
     /// A thread has more than one buffer if a signal came while it made its first.
     FTRACE_NOTRACE std::uint32_t thread_of(const thread_buffer& buffer) {
         const auto next = static_cast<std::uint32_t>(out_.threads.size());
         const auto [known, added] =
-            threads_.emplace(std::pair(buffer.tid, buffer.generation), next);
+            threads_.emplace(thread_key(buffer.tid, buffer.generation), next);
         if (added) out_.threads.push_back(thread_now(buffer));
         return known->second;
     }
@@ -186,10 +254,13 @@ private:
 
     const tracer_buffers& buffers_;
     const clock_scale& clock_;
+    const bool sleep_time_;
     trace_snapshot& out_;
     std::vector<loaded_object> objects_;  // only where arguments were recorded
     std::map<std::string, bool> keeps_parameters_;
-    std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> threads_;
+    std::map<thread_key, std::uint32_t> threads_;
+    std::vector<moved_end> moved_;
+    std::map<std::pair<std::string, std::uintptr_t>, std::uint32_t> exceptions_;
 };
 
 }  // namespace ftrace::inline v0::detail

@@ -12,6 +12,28 @@
 
 namespace ftrace::inline v0::detail {
 
+/// Sites in order.
+struct graph_sites {
+    const std::uintptr_t* sites = nullptr;
+    std::size_t count = 0;
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool empty() const noexcept { return count == 0; }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t site) const noexcept {
+        std::size_t low = 0, high = count;
+        while (low < high) {
+            const std::size_t middle = low + (high - low) / 2;
+            if (sites[middle] < site)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return low < count && sites[low] == site;
+    }
+};
+
+inline constexpr std::uint32_t argument_slots = (arch::argument_words + 2) / 3;
+static_assert(1 + argument_slots <= ring_buffer::largest_event);
+
 /// What the callbacks of one tracer share. Changed only while none runs.
 struct recorder {
     FTRACE_NOTRACE recorder() = default;
@@ -21,26 +43,21 @@ struct recorder {
 
     tracer_buffers buffers;
     bool arguments = true;
-    int max_depth = 0;                                ///< 0: no limit
-    const std::uintptr_t* graph_functions = nullptr;  ///< sites in order; none: every function
-    std::size_t graph_function_count = 0;
 
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_graph_function(
-        std::uintptr_t site) const noexcept {
-        std::size_t low = 0, high = graph_function_count;
-        while (low < high) {
-            const std::size_t middle = low + (high - low) / 2;
-            if (graph_functions[middle] < site)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        return low < graph_function_count && graph_functions[low] == site;
+    // function_graph
+    bool results = true;
+    bool sleep_time = true;             ///< whether the time in which a thread does not run counts
+    std::uint64_t threshold = 0;        ///< nanoseconds; calls that take less are left out
+    std::uint64_t threshold_ticks = 0;  ///< the same in ticks
+    int max_depth = 0;                  ///< 0: no limit
+    graph_sites graph_functions;        ///< traced with all they call; none: every function
+    graph_sites graph_notrace;          ///< not traced, and nothing they call
+
+    /// How many slots a call takes.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint32_t call_slots() const noexcept {
+        return arguments ? 1 + argument_slots : 1;
     }
 };
-
-inline constexpr std::uint32_t argument_slots = (arch::argument_words + 2) / 3;
-static_assert(1 + argument_slots <= ring_buffer::largest_event);
 
 /// A call, with what may be its arguments where they are wanted. False: no room. `now` is when.
 FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, thread_buffer& thread,
@@ -48,7 +65,7 @@ FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, thread
                                                   std::uintptr_t ip, std::uintptr_t parent_ip,
                                                   const ftrace_regs& regs,
                                                   std::uint64_t& now) noexcept {
-    const std::uint32_t slots = wanted.arguments ? 1 + argument_slots : 1;
+    const std::uint32_t slots = wanted.call_slots();
     const std::uint64_t at = thread.reserve(slots);
     if (at == ring_buffer::none) return false;
     const std::uint32_t cpu = arch::current_cpu();
@@ -58,7 +75,8 @@ FTRACE_NO_INSTRUMENTATION inline bool record_call(const recorder& wanted, thread
         thread.ring.write_continuation(at, words, arch::argument_words);
     }
     now = arch::ticks();
-    thread.ring.write(at, pack({sequence_of(at), kind, slots, cpu, depth}), now, ip, parent_ip);
+    thread.ring.write(at, pack({thread.ring.round_of(at), kind, slots, cpu, depth}), now, ip,
+                      parent_ip);
     return true;
 }
 

@@ -13,8 +13,8 @@
 //     2  the three words, release  a reader that sees a new word sees the 0 of step 1 as well
 //     3  stamp, release            pairs with the acquire in read(): who sees it sees the words
 //
-// read() copies a slot between two looks at its stamp and takes it only if both show the sequence
-// it expects: so a buffer can be read while its thread goes on.
+// read() copies a slot between two looks at its stamp and takes it only if both show the round it
+// expects: so a buffer can be read while its thread goes on.
 #pragma once
 
 #include <ftrace/arch/clock.hpp>
@@ -39,21 +39,32 @@ public:
 
     FTRACE_NO_INSTRUMENTATION ring_buffer(event_slot* slots, std::size_t capacity,
                                           overflow mode) noexcept
-        : slots_(slots), capacity_(capacity), mode_(mode) {}
+        : slots_(slots),
+          capacity_(capacity),
+          capacity_bits_(static_cast<unsigned>(__builtin_ctzll(capacity))),
+          mode_(mode) {}
     ring_buffer(const ring_buffer&) = delete;
     ring_buffer& operator=(const ring_buffer&) = delete;
 
-    /// Room for one event of `slots` slots: its position, or `none` where the buffer is full and
-    /// drops. Only on the buffer's thread.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(std::uint32_t slots) noexcept {
-        arch::local_fetch_add(written_, 1);
+    /// Room for `events` events of `slots` slots together: the position of the first, or `none`
+    /// where the buffer is full and drops. Only on the buffer's thread.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(
+        std::uint32_t slots, std::uint32_t events = 1) noexcept {
+        arch::local_fetch_add(written_, events);
         const std::uint64_t at = arch::local_fetch_add(position_, slots);
         if (mode_ == overflow::drop &&
             at + slots - __atomic_load_n(&start_, __ATOMIC_RELAXED) > capacity_) {
-            arch::local_fetch_add(dropped_, 1);
+            arch::local_fetch_add(dropped_, events);
             return none;
         }
         return at;
+    }
+
+    /// The round of a position, for the stamp of what is written there.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint32_t round_of(
+        std::uint64_t position) const noexcept {
+        constexpr std::uint32_t mask = (1u << event_stamp::round_bits) - 1;
+        return static_cast<std::uint32_t>((position >> capacity_bits_) + 1) & mask;
     }
 
     /// Fills one reserved slot. Only on the buffer's thread.
@@ -75,7 +86,7 @@ public:
                                                       std::uint32_t count) noexcept {
         for (std::uint32_t i = 0; i < count; i += 3) {
             ++position;
-            const event_stamp stamp{sequence_of(position), event_kind::continuation, 1, 0, 0};
+            const event_stamp stamp{round_of(position), event_kind::continuation, 1, 0, 0};
             write(position, pack(stamp), words[i], i + 1 < count ? words[i + 1] : 0,
                   i + 2 < count ? words[i + 2] : 0);
         }
@@ -90,7 +101,7 @@ public:
         for (int i = 0; i < 3; ++i)
             out.words[i] = __atomic_load_n(&slot.words[i], __ATOMIC_ACQUIRE);
         return out.stamp == __atomic_load_n(&slot.stamp, __ATOMIC_RELAXED) && out.stamp != 0 &&
-               static_cast<std::uint32_t>(out.stamp) == sequence_of(position);
+               unpack(out.stamp).round == round_of(position);
     }
 
     /// Where the readable history begins and ends. Any thread.
@@ -135,6 +146,7 @@ public:
 private:
     event_slot* const slots_;
     const std::size_t capacity_;
+    const unsigned capacity_bits_;
     const overflow mode_;
     std::uint64_t position_ = 0;  // slots ever reserved
     std::uint64_t start_ = 0;     // position_ at the last clear()

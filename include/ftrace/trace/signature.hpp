@@ -4,8 +4,9 @@
 // (https://itanium-cxx-abi.github.io/cxx-abi/abi.html#mangling):
 //
 //     parameter types      all of them; of a class or enum passed by value only its name
-//     result type          only of function templates and conversions. A class returned in memory
-//                          takes the first integer register for its address
+//     result type          only of function templates and conversions; constructors, destructors,
+//                          new and delete have one each. A class returned in memory takes the first
+//                          integer register for its address
 //     static or not        only if qualified by const, volatile, & or &&, a constructor, a
 //                          destructor, or an operator that has to be a member. A non-static member
 //                          function takes `this` in a register
@@ -150,6 +151,7 @@ struct function_signature {
     /// Whether the compiler may have given the function other parameters than its name says.
     bool may_be_changed = false;
     std::vector<parameter_type> parameters;
+    parameter_type result;  ///< `unknown` where the name does not say; `none`: void
 };
 
 /// The signature of a demangled function. `demangled` is all the linker name says; C names have no
@@ -181,16 +183,18 @@ struct function_signature {
     }
 
     if (scope_facts::is_constructor(name) && facts.has_virtual_bases(name.scope)) out.known = false;
-    if (scope_facts::is_constructor(name) || scope_facts::is_destructor(name)) return out;
+    if (scope_facts::is_constructor(name) || scope_facts::is_destructor(name)) {
+        out.result = {parameter_kind::none, 0};
+        return out;
+    }
     const std::string_view result =
         scope_facts::is_conversion(name) ? name.base.substr(9) : name.return_type;
-    if (result.empty()) {
-        out.result_pointer = certainty::maybe;
-    } else {
-        const parameter_kind kind = classify_parameter(result).kind;
-        if (kind == parameter_kind::unknown) out.result_pointer = certainty::maybe;
-        if (kind == parameter_kind::object_address) out.result_pointer = certainty::yes;
-    }
+    if (!result.empty()) out.result = classify_parameter(result);
+    if (scope_facts::is_allocation(name))
+        out.result.kind = name.base.substr(0, 12) == "operator new" ? parameter_kind::pointer
+                                                                    : parameter_kind::none;
+    if (out.result.kind == parameter_kind::unknown) out.result_pointer = certainty::maybe;
+    if (out.result.kind == parameter_kind::object_address) out.result_pointer = certainty::yes;
     return out;
 }
 

@@ -25,22 +25,55 @@ struct trace_event {
 
     static constexpr std::uint64_t unknown = ~std::uint64_t{0};
     static constexpr std::size_t no_arguments = ~std::size_t{0};
+    static constexpr std::uint32_t no_exception = ~std::uint32_t{0};
+    static constexpr std::uint32_t same_thread = ~std::uint32_t{0};
+
+    [[nodiscard]] FTRACE_NOTRACE constexpr std::uint32_t call_thread() const {
+        return began_on == same_thread ? thread : began_on;
+    }
 
     event_kind kind = event_kind::none;
+    graph_end end = graph_end::returned;  ///< graph_return: how the call ended
+    /// graph_return: whether return_value and what follows it hold something.
+    bool has_return_value = false;
     std::uint32_t thread = 0;  ///< index into trace_snapshot::threads
+    /// graph_return: the thread that began the call, if it was another one: a fiber moved.
+    std::uint32_t began_on = same_thread;
     std::uint32_t cpu = 0;
-    std::uint32_t depth = 0;           ///< graph events: how many traced functions are around it
-    std::uint64_t time = 0;            ///< of the call, or of the return
-    std::uintptr_t ip = 0;             ///< the function's site
-    std::uintptr_t parent_ip = 0;      ///< the return address of the call; 0 in graph_return
-    std::uint64_t duration = unknown;  ///< graph_return: nanoseconds since the call
-    bool has_return_value = false;     ///< graph_return: whether the next member holds one
-    /// The first integer word of the result, also where the type is void.
-    std::uint64_t return_value = 0;
+    std::uint32_t depth = 0;  ///< graph events: how many traced functions are around it
+    /// graph_return: calls of this thread so far that could not be traced for want of room.
+    std::uint32_t overrun = 0;
+    /// graph_return by an exception: index into trace_snapshot::exceptions.
+    std::uint32_t exception = no_exception;
+    std::uint64_t time = 0;             ///< of the call, or of its end
+    std::uintptr_t ip = 0;              ///< the function's site
+    std::uintptr_t parent_ip = 0;       ///< the return address of the call; 0 in graph_return
+    std::uint64_t duration = unknown;   ///< graph_return: nanoseconds that the call took
+    std::uint64_t call_time = unknown;  ///< graph_return: of the call
+    /// The first integer word of the result, also where the type is void; the second one; and the
+    /// low word of the first vector register.
+    std::uint64_t return_value = 0, return_high = 0, return_vector = 0;
     /// Index of the first word in trace_snapshot::argument_words.
     std::size_t arguments = no_arguments;
     /// Events of this thread that are missing right before this one.
     std::uint64_t lost_before = 0;
+};
+
+/// An exception that left a call.
+struct trace_exception {
+    FTRACE_NOTRACE trace_exception() = default;
+    FTRACE_NOTRACE trace_exception(std::string thrown, std::uintptr_t catching)
+        : type(std::move(thrown)), handler(catching) {}
+    FTRACE_NOTRACE trace_exception(const trace_exception&) = default;
+    FTRACE_NOTRACE trace_exception(trace_exception&&) = default;
+    FTRACE_NOTRACE trace_exception& operator=(const trace_exception&) = default;
+    FTRACE_NOTRACE trace_exception& operator=(trace_exception&&) = default;
+    FTRACE_NOTRACE ~trace_exception() = default;
+
+    /// Its type's linker name, "St13runtime_error"; "" if it was no C++ exception. Of a very long
+    /// name the beginning.
+    std::string type;
+    std::uintptr_t handler = 0;  ///< the entry of the function that caught it; 0 if unknown
 };
 
 struct trace_thread {
@@ -89,7 +122,9 @@ struct trace_snapshot {
     /// In time order, those of a thread in the order of recording.
     std::vector<trace_event> events;
     std::vector<std::uint64_t> argument_words;
-    /// Linker names by address, of all functions called; "" where unknown.
+    std::vector<trace_exception> exceptions;
+    /// Linker names by address, of all functions called, and of those that caught an exception; ""
+    /// where unknown.
     std::map<std::uintptr_t, std::string> symbols;
     /// By return address: who called. Where one is missing, `symbols` is asked.
     std::map<std::uintptr_t, trace_caller> callers;

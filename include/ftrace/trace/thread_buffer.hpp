@@ -31,17 +31,8 @@
 
 namespace ftrace::inline v0::detail {
 
-/// The open call at one depth, for the time of its return.
-struct open_call {
-    std::uintptr_t func;
-    std::uint64_t ticks;
-};
-
-/// The head of a buffer's memory. Behind it come the slots, and behind them the open calls that are
-/// deeper than most: so a thread of few and flat calls touches one page.
+/// The head of a buffer's memory. Behind it come the slots.
 struct thread_buffer {
-    static constexpr std::uint32_t deepest_timed_call = 1024, flat_calls = 32;
-
     FTRACE_NO_INSTRUMENTATION thread_buffer(const thread_state& thread, std::size_t bytes,
                                             event_slot* slots, std::size_t capacity,
                                             overflow mode) noexcept
@@ -49,32 +40,27 @@ struct thread_buffer {
           tid(thread.tid),
           process(::getpid()),
           generation(thread.generation),
-          mapped(bytes),
-          deep(reinterpret_cast<open_call*>(slots + capacity)) {
+          mapped(bytes) {
         learn_name();
     }
 
     /// How much memory a buffer of so many slots takes.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION static constexpr std::size_t bytes_for(
         std::size_t capacity) noexcept {
-        const std::size_t bytes = sizeof(thread_buffer) + capacity * sizeof(event_slot) +
-                                  (deepest_timed_call - flat_calls) * sizeof(open_call);
+        const std::size_t bytes = sizeof(thread_buffer) + capacity * sizeof(event_slot);
         return (bytes + page_size - 1) / page_size * page_size;
     }
 
-    /// Room for an event, as ring_buffer::reserve(). A thread may name itself after its first
-    /// event: its name is learnt again when it has reserved 2, 4, 8, ... of them. A signal handler
-    /// that counts in between does no harm: the next power of two comes.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(std::uint32_t slots) noexcept {
-        const std::uint64_t at = ring.reserve(slots);
+    /// Room for events, as ring_buffer::reserve(). A thread may name itself after its first event:
+    /// its name is learnt again when it has reserved 2, 4, 8, ... of them. A signal handler that
+    /// counts in between does no harm: the next power of two comes.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint64_t reserve(
+        std::uint32_t slots, std::uint32_t events = 1) noexcept {
+        const std::uint64_t at = ring.reserve(slots, events);
         const std::uint64_t count = ring.reserved();
-        if (__builtin_expect((count & (count - 1)) == 0, 0)) learn_name();
+        const bool passed_power = (count ^ (count - events)) > count - events;
+        if (__builtin_expect(passed_power, 0)) learn_name();
         return at;
-    }
-
-    /// The open call at a depth below deepest_timed_call. Zero before its first use.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION open_call& call_at(std::uint32_t depth) noexcept {
-        return depth < flat_calls ? flat[depth] : deep[depth - flat_calls];
     }
 
     ring_buffer ring;
@@ -85,10 +71,7 @@ struct thread_buffer {
     thread_buffer* next = nullptr;   ///< of the same tracer
     thread_buffer* next_retired = nullptr;
     bool retired = false;  ///< its thread is gone, and what it held was cleared
-    int graph_from = -1;   ///< depth of the call of a graph function that is running; -1: none is
     char comm[16] = {};    ///< the thread's name, not always the newest
-    open_call* const deep;
-    open_call flat[flat_calls];  ///< zero, as the memory it is made in
 
 private:
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void learn_name() noexcept {
@@ -162,7 +145,7 @@ public:
         thread_buffer* const first = __atomic_load_n(&first_, __ATOMIC_ACQUIRE);
         for (thread_buffer* each = first; each != nullptr; each = each->next) each->ring.clear();
         if (first == nullptr) return;
-        const thread_state* const thread = this_thread();
+        thread_state* const thread = this_thread();
         if (thread == nullptr || in_section(*thread)) return;
         retire(unlink_gone());
     }

@@ -4,6 +4,7 @@
 
 #include <ftrace/arch/abi_access.hpp>
 #include <ftrace/arch/abi_registers.hpp>
+#include <ftrace/arch/x87_results.hpp>
 
 namespace ftrace::inline v0::arch {
 
@@ -67,60 +68,33 @@ FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void return_x87_pair() {
         FTRACE_POP("32")
         "ret\n");
 }
-
-// In an exit callback the x87 stack still holds the result of the traced function: nobody saves it, and everyone above
-// it on the stack leaves what he found. These are calls, so the compiler's own x87 values are not in the way.
-
-/// rdi: room for st(0), and at +16 for st(1) if rsi is 2. An empty register is not read: the room stays as it is.
-FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void x87_peek(void*, unsigned long) {
-    asm("fxam\n"
-        "fnstsw %ax\n"
-        "andl $0x4500, %eax\n"   // C3 C2 C0 = 1 0 1: empty
-        "cmpl $0x4100, %eax\n"
-        "je 1f\n"
-        "fld %st(0)\n"
-        "fstpt (%rdi)\n"
-        "cmpq $2, %rsi\n"
-        "jne 1f\n"
-        "fld %st(1)\n"
-        "fstpt 16(%rdi)\n"
-        "1: ret\n");
-}
-/// Replaces st(0), and st(1) if rsi is 2, by what rdi points to. Does nothing while st(0) is empty.
-FTRACE_PROBE_FUNCTION __attribute__((naked)) inline void x87_replace(const void*, unsigned long) {
-    asm("fxam\n"
-        "fnstsw %ax\n"
-        "andl $0x4500, %eax\n"
-        "cmpl $0x4100, %eax\n"
-        "je 2f\n"
-        "fstp %st(0)\n"
-        "cmpq $2, %rsi\n"
-        "jne 1f\n"
-        "fstp %st(0)\n"
-        "fldt 16(%rdi)\n"
-        "1: fldt (%rdi)\n"
-        "2: ret\n");
-}
 // clang-format on
 #undef FTRACE_BRANCH_TARGET
 #undef FTRACE_PUSH
 #undef FTRACE_POP
 
+FTRACE_STUB_INLINE std::size_t x87_bytes(location at, std::size_t size) noexcept {
+    const std::size_t registers = at.lo_index * sizeof(x87_saved::extended);
+    return size < registers ? size : registers;
+}
 FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void load_located_result(
     const ftrace_regs& regs, location at, void* to, std::size_t size) noexcept {
     if (at.lo == place::x87) {
+        const x87_saved& saved = x87_saved::of(regs);
         zero_string(to, size);
-        x87_peek(to, at.lo_index);
+        if (saved.count >= at.lo_index) copy_string(to, saved.values, x87_bytes(at, size));
     } else {
         load_located(regs, at, to, size);
     }
 }
 FTRACE_PROBE_FUNCTION FTRACE_GENERAL_REGS_ONLY inline void store_located_result(
     ftrace_regs& regs, location at, const void* from, std::size_t size) noexcept {
-    if (at.lo == place::x87)
-        x87_replace(from, at.lo_index);
-    else
+    if (at.lo == place::x87) {
+        x87_saved& saved = x87_saved::of(regs);
+        if (saved.count >= at.lo_index) copy_string(saved.values, from, x87_bytes(at, size));
+    } else {
         store_located(regs, at, from, size);
+    }
 }
 
 /// Copies a result of type T out of what a return stub saved. A result in memory is where

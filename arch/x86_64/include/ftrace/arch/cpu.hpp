@@ -1,13 +1,16 @@
-// Which vector registers this CPU and kernel keep.
+// What object files call this machine, and which vector registers its CPU and kernel keep.
 #pragma once
 
 #include <cpuid.h>
+#include <elf.h>
 
 #include <cstdint>
 #include <ftrace/arch/registers.hpp>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
+
+inline constexpr std::uint16_t elf_machine = EM_X86_64;
 
 /// The widest vector register a function of this process can receive an argument in (SDM volume
 /// 1, 14.3 and 15.2: the CPU has it and the operating system enabled its state in XCR0).

@@ -45,20 +45,19 @@ struct return_block {
     static constexpr std::uintptr_t size = 2 * code_size;  ///< and the alignment of a block
 
     /// The address a hooked function returns to.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t trampoline(
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t trampoline(
         std::uintptr_t frame) noexcept {
         return frame - code_size + entry_point;
     }
     /// The frame of a trampoline, from any address in it.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t frame(
-        std::uintptr_t code) noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t frame(std::uintptr_t code) noexcept {
         return (code & ~(entry_size - 1)) + code_size;
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t block_of(
+    [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t block_of(
         std::uintptr_t address) noexcept {
         return address & ~(size - 1);
     }
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool is_code(std::uintptr_t address) noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE static bool is_code(std::uintptr_t address) noexcept {
         return (address & code_size) == 0;
     }
 };
@@ -107,14 +106,17 @@ struct trampoline_offset {
                                  behind_resume = offsetof(return_trampoline, behind);
 };
 
-/// Writes the code of a block to `code`. It is the same for every block.
-FTRACE_NOTRACE inline void write_return_trampolines(std::byte* code) noexcept {
+/// Writes trampolines [first, end) of the block whose code begins at `code`. They are the same in every block.
+FTRACE_NO_INSTRUMENTATION inline void write_return_trampolines(std::byte* code,
+                                                               std::uintptr_t first,
+                                                               std::uintptr_t end) noexcept {
     static constexpr return_trampoline pattern{};
-    std::memset(code, int3_opcode, return_block::code_size);
-    for (std::uintptr_t i = 1; i < return_block::entries; ++i) {
+    std::memset(code + first * return_block::entry_size, int3_opcode,
+                (end - first) * return_block::entry_size);
+    for (std::uintptr_t i = first == 0 ? 1 : first; i < end; ++i) {
         return_trampoline entry = pattern;
         const std::uintptr_t at = i * return_block::entry_size;
-        const auto to = [at](std::uintptr_t data, std::size_t behind) FTRACE_NOTRACE {
+        const auto to = [at](std::uintptr_t data, std::size_t behind) FTRACE_NO_INSTRUMENTATION {
             return static_cast<std::int32_t>(return_block::code_size + data - (at + behind));
         };
         using offset = trampoline_offset;

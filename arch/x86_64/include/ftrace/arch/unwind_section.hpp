@@ -16,7 +16,11 @@ public:
     unwind_section& operator=(const unwind_section&) = delete;
 
     [[nodiscard]] FTRACE_NOTRACE const void* begin() const noexcept { return bytes_; }
+    /// With the zero at its end.
+    [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return length_; }
     [[nodiscard]] FTRACE_NOTRACE const void* fde() const noexcept { return bytes_ + fde_; }
+
+    static constexpr std::size_t most_bytes = 256;
 
     /// Room for what an unwinder notes of the section: libgcc's `struct object`, of at most eight
     /// words, twice that.
@@ -37,6 +41,7 @@ protected:
         op_const2u = 0x0a,
         op_const4u = 0x0c,
         op_const8u = 0x0e,
+        op_dup = 0x12,
         op_and = 0x1a,
         op_minus = 0x1c,
         op_plus = 0x22,
@@ -45,6 +50,7 @@ protected:
         op_bra = 0x28,
         op_ge = 0x2a,
         op_le = 0x2c,
+        op_ne = 0x2e,
         op_skip = 0x2f,
         op_lit0 = 0x30,
         op_breg_sp = 0x77,
@@ -119,7 +125,7 @@ private:
             bytes_[at + std::size_t(i)] = static_cast<std::uint8_t>(value >> (8 * i));
     }
 
-    alignas(8) std::uint8_t bytes_[256]{};
+    alignas(8) std::uint8_t bytes_[most_bytes]{};
     std::uint64_t notes_[most_unwinders][16]{};
     std::size_t length_ = 0;
     std::size_t fde_ = 0;

@@ -1,0 +1,66 @@
+// Where signal handlers return to.
+#pragma once
+
+#include <link.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <ftrace/core/config.hpp>
+
+namespace ftrace::inline v0::arch {
+
+/// What the kernel pushes as the return address of handlers (include/uapi/asm/signal.h): code of the
+/// C library's, `mov $15, %rax; syscall`. It has no symbol.
+class signal_return {
+public:
+    /// Its address; 0: not found.
+    [[nodiscard]] FTRACE_NOTRACE static std::uintptr_t find() noexcept {
+        for (int signal = 1; signal <= signals; ++signal) {
+            kernel_action action{};
+            if (::syscall(SYS_rt_sigaction, signal, nullptr, &action, mask_size) == 0 &&
+                (action.flags & has_restorer) != 0)
+                return action.restorer;
+        }
+        search found{reinterpret_cast<std::uintptr_t>(&::__libc_current_sigrtmin), 0};
+        ::dl_iterate_phdr(search_object, &found);
+        return found.result;
+    }
+
+private:
+    static constexpr int signals = 64;
+    static constexpr std::size_t mask_size = 8;
+    static constexpr unsigned long has_restorer = 0x04000000;  // SA_RESTORER
+    struct kernel_action {
+        std::uintptr_t handler;
+        unsigned long flags;
+        std::uintptr_t restorer;
+        std::uint64_t mask;
+    };
+    struct search {
+        std::uintptr_t in_library;
+        std::uintptr_t result;
+    };
+
+    // No handler is installed: looks through the code of the C library.
+    FTRACE_NOTRACE static int search_object(dl_phdr_info* object, std::size_t,
+                                            void* data) noexcept {
+        static constexpr unsigned char code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+        auto& self = *static_cast<search*>(data);
+        for (int i = 0; i < object->dlpi_phnum; ++i) {
+            const auto& segment = object->dlpi_phdr[i];
+            const std::uintptr_t at = object->dlpi_addr + segment.p_vaddr;
+            if (segment.p_type != PT_LOAD || self.in_library - at >= segment.p_memsz) continue;
+            const void* const found =
+                ::memmem(reinterpret_cast<const void*>(at), segment.p_memsz, code, sizeof code);
+            self.result = reinterpret_cast<std::uintptr_t>(found);
+            return 1;
+        }
+        return 0;
+    }
+};
+
+}  // namespace ftrace::inline v0::arch
