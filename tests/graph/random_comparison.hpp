@@ -4,7 +4,6 @@
 // the call was left and before the first event that shows it: the entry or the end of a call around it, on its stack.
 #pragma once
 
-#include <algorithm>
 #include <cstdarg>
 #include <map>
 #include <span>
@@ -60,8 +59,34 @@ public:
         }
         return wrong_.empty() ? wrong_ : wrong_ + "\n" + both_lists(trace);
     }
-    /// The thread has ended: whatever it left is told.
-    [[nodiscard]] std::size_t untold() const { return open_.size(); }
+    [[nodiscard]] std::string both_lists(std::span<const event> trace) const {
+        std::string all = "--- the program:\n";
+        int depth = 0;
+        for (std::size_t i = 0; i < book_->list().size(); ++i) {
+            const note& each = book_->list()[i];
+            if (!each.entry) --depth;
+            all += text("%s %*s%s %lu %s, stack %u, slot ..%05lx", i + 1 == at_ ? "->" : "  ",
+                        depth * 2, "", each.entry ? "enters" : "leaves", each.call,
+                        kinds[each.function].name, each.stack, each.slot & 0xfffff);
+            if (each.entry) ++depth;
+            const flight none{}, &how = each.flight < 0 ? none : book_->flight_of(each.flight);
+            all +=
+                (each.entry ? "" : end_text(each.ended, each.value, how.type, how.handler)) + '\n';
+        }
+        all += "--- the trace:\n";
+        for (std::size_t i = 0; i < trace.size(); ++i)
+            all += (i == traced_ ? "-> " : "   ") + event_text(trace[i]) + '\n';
+        return all;
+    }
+
+    static std::string event_text(const event& each) {
+        const std::string line =
+            text("%*s%s %lu %s, depth %d", each.depth * 2, "", each.entry ? "enters" : "leaves",
+                 each.call, each.function < function_count ? kinds[each.function].name : "?",
+                 each.depth);
+        if (each.entry) return line + text(", slot ..%05lx", each.slot & 0xfffff);
+        return line + end_text(each.ended, each.value, each.exception, each.handler);
+    }
 
 private:
     struct open_call {
@@ -113,7 +138,8 @@ private:
                 (how.type != nullptr && *how.type != *seen.exception))
                 wrong("the exception has another type");
             // Nobody catches it if its fiber is dropped before.
-            if (how.handler != 0 && seen.handler != how.handler) wrong("another function handles it");
+            if (how.handler != 0 && seen.handler != how.handler)
+                wrong("another function handles it");
         }
         if (done.ended == way::returned && done.value != any_value && seen.value != done.value)
             wrong("the result is another");
@@ -146,48 +172,22 @@ private:
         if (wrong_.empty()) wrong_ = std::move(why);
     }
 
-    std::string both_lists(std::span<const event> trace) const {
-        std::string all = "--- the program:\n";
-        int depth = 0;
-        for (std::size_t i = 0; i < book_->list().size(); ++i) {
-            const note& each = book_->list()[i];
-            if (!each.entry) --depth;
-            all += text("%s %*s%s %lu %s, stack %u, slot ..%05lx", i + 1 == at_ ? "->" : "  ", depth * 2,
-                        "", each.entry ? "enters" : "leaves", each.call, kinds[each.function].name,
-                        each.stack, each.slot & 0xfffff);
-            if (each.entry) ++depth;
-            if (!each.entry) all += text(": %s", way_names[static_cast<int>(each.ended)]);
-            if (!each.entry && each.ended == way::returned) all += text(" %lx", each.value);
-            if (each.flight >= 0 && each.ended == way::exception) {
-                const flight& how = book_->flight_of(each.flight);
-                all += end_text(how.type, how.handler);
-            }
-            all += '\n';
-        }
-        all += "--- the trace:\n";
-        for (std::size_t i = 0; i < trace.size(); ++i) {
-            const event& each = trace[i];
-            all += text("%s %*s%s %lu %s, depth %d", i == traced_ ? "->" : "  ", each.depth * 2, "",
-                        each.entry ? "enters" : "leaves", each.call,
-                        each.function < function_count ? kinds[each.function].name : "?", each.depth);
-            if (each.entry) all += text(", slot ..%05lx", each.slot & 0xfffff);
-            if (!each.entry) all += text(": %s", way_names[static_cast<int>(each.ended)]);
-            if (!each.entry && each.ended == way::returned) all += text(" %lx", each.value);
-            if (!each.entry && each.ended == way::exception)
-                all += end_text(each.exception, each.handler);
-            all += '\n';
-        }
-        return all;
+    static std::string end_text(way ended, unsigned long value, const std::type_info* type,
+                                unsigned long handler) {
+        std::string line = text(": %s", way_names[static_cast<int>(ended)]);
+        if (ended == way::returned) line += text(" %lx", value);
+        if (ended == way::exception)
+            line += text(" of type %s, handled by %s", type == nullptr ? "none" : type->name(),
+                         name_of(handler).c_str());
+        return line;
     }
-    static std::string end_text(const std::type_info* type, unsigned long handler) {
-        const auto* const known = std::find(addresses, addresses + function_count, handler);
-        return text(" of type %s, handler %s", type == nullptr ? "none" : type->name(),
-                    known != addresses + function_count ? kinds[known - addresses].name
-                    : handler == ADDRESS(run_in_destructor)    ? "run_in_destructor"
-                    : handler == ADDRESS(fiber_main)           ? "fiber_main"
-                    : handler == ADDRESS(run_program)          ? "run_program"
-                    : handler == 0                             ? "none"
-                                                               : text("%#lx", handler).c_str());
+    static std::string name_of(unsigned long address) {
+        for (unsigned i = 0; i < function_count; ++i)
+            if (addresses[i] == address) return kinds[i].name;
+        if (address == ADDRESS(run_in_destructor)) return "run_in_destructor";
+        if (address == ADDRESS(fiber_main)) return "fiber_main";
+        if (address == ADDRESS(run_program)) return "run_program";
+        return text("%#lx", address);
     }
 
     std::map<unsigned long, open_call> open_;
@@ -195,5 +195,26 @@ private:
     std::size_t at_ = 0, traced_ = 0;
     std::string wrong_;
 };
+
+/// Two ops saw the same of those functions that the second one hooks. Empty: yes.
+template <class IsHooked>
+std::string first_difference(std::span<const event> wide, std::span<const event> narrow,
+                             IsHooked is_hooked) {
+    std::size_t at = 0;
+    for (const event& each : wide) {
+        if (!is_hooked(each.function)) continue;
+        if (at == narrow.size())
+            return "the second ops saw less: not " + comparison::event_text(each);
+        const event& other = narrow[at++];
+        if (each.entry != other.entry || each.function != other.function ||
+            each.depth != other.depth || each.slot != other.slot || each.ended != other.ended ||
+            each.exception != other.exception || each.handler != other.handler ||
+            each.value != other.value)
+            return "the second ops saw " + comparison::event_text(other) + "\ninstead of " +
+                   comparison::event_text(each);
+    }
+    return at == narrow.size() ? ""
+                               : "the second ops saw more: " + comparison::event_text(narrow[at]);
+}
 
 }  // namespace random_programs

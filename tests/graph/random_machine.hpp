@@ -128,8 +128,8 @@ struct machine {
     strand* here = &own;
     static constexpr unsigned most_fibers = 4;
     std::unique_ptr<strand> fibers[most_fibers];
-    unsigned long sum = 0;    // of all that was done
-    unsigned left = 2000;     // calls that it may still do: handlers may run twice
+    unsigned long sum = 0;  // of all that was done
+    unsigned left = 2000;   // calls that it may still do: handlers may run twice
     unsigned switches = 0;
 
     activity& on() { return here->on; }
@@ -144,7 +144,8 @@ struct machine {
         std::size_t possible = 0;
         for (const landing* each : all) possible += may_jump(*each) ? 1 : 0;
         if (possible == 0) return;
-        for (std::size_t skip = number % possible; skip > 0 || !may_jump(*all.back()); all.pop_back())
+        for (std::size_t skip = number % possible; skip > 0 || !may_jump(*all.back());
+             all.pop_back())
             if (may_jump(*all.back())) --skip;
         landing& to = *all.back();
         book.loses(on(), to.calls, way::longjmp);
@@ -160,9 +161,7 @@ struct machine {
         ::pthread_exit(nullptr);
     }
     /// In a handler of everything: whether it must let go of what it caught.
-    bool is_exiting() {
-        return !on().flying.empty() && book.flight_of(on().flying.back()).forced;
-    }
+    bool is_exiting() { return !on().flying.empty() && book.flight_of(on().flying.back()).forced; }
 
     // Fibers.
     strand* waiting(unsigned number) {

@@ -12,8 +12,9 @@
 namespace random_programs {
 
 enum class way : std::uint8_t { returned, exception, longjmp, thread_exit, tail_call, abandoned };
-inline constexpr const char* way_names[] = {"returned",    "exception", "longjmp",
-                                            "thread_exit", "tail_call", "abandoned"};
+inline constexpr int way_count = 6;
+inline constexpr const char* way_names[way_count] = {"returned",    "exception", "longjmp",
+                                                     "thread_exit", "tail_call", "abandoned"};
 
 /// A value that is not compared.
 inline constexpr unsigned long any_value = 0xa11;
@@ -61,7 +62,7 @@ public:
             on.calls.pop_back();
         }
         on.calls.push_back({++next_, function, slot, false});
-        list_.push_back({true, next_, function, on.stack, slot, {}, 0, 0});
+        list_.push_back({true, next_, function, on.stack, slot, way::returned, -1, 0});
     }
     void returns(activity& on, unsigned long value) { ends(on, way::returned, -1, value); }
     void unwinds(activity& on) {

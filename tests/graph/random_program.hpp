@@ -24,19 +24,32 @@ struct function_kind {
     bool returns_other = false;  // than a number
 };
 inline constexpr function_kind kinds[] = {
-    {"small", shape::plain},           {"large", shape::plain},
-    {"growing", shape::plain},         {"aligned", shape::plain},
-    {"stack_arguments", shape::plain}, {"in_memory", shape::plain, true},
-    {"floating", shape::plain, true},        {"takes_text", shape::plain},
-    {"tail", shape::tails},            {"other_tail", shape::tails},
-    {"tail_in_branch", shape::tails},  {"catches_base", shape::catches},
-    {"catches_number", shape::catches},    {"catches_text", shape::catches},
-    {"catches_all", shape::catches},   {"nested_tries", shape::catches},
-    {"whole_try", shape::catches},     {"never_throws", shape::catches},
-    {"sets_jump", shape::jumps},       {"sets_jump_in_try", shape::jumps},
-    {"tries_in_jump", shape::jumps},   {"sets_context", shape::jumps},
-    {"destroys", shape::destroys},     {"destroys_aligned", shape::destroys},
-    {"throws_number", shape::throws},  {"throws_derived", shape::throws},
+    {"small", shape::plain},
+    {"large", shape::plain},
+    {"growing", shape::plain},
+    {"aligned", shape::plain},
+    {"stack_arguments", shape::plain},
+    {"in_memory", shape::plain, true},
+    {"floating", shape::plain, true},
+    {"takes_object", shape::plain},
+    {"tail", shape::tails},
+    {"other_tail", shape::tails},
+    {"tail_in_branch", shape::tails},
+    {"catches_base", shape::catches},
+    {"catches_number", shape::catches},
+    {"catches_text", shape::catches},
+    {"catches_all", shape::catches},
+    {"nested_tries", shape::catches},
+    {"whole_try", shape::catches},
+    {"never_throws", shape::catches},
+    {"sets_jump", shape::jumps},
+    {"sets_jump_in_try", shape::jumps},
+    {"tries_in_jump", shape::jumps},
+    {"sets_context", shape::jumps},
+    {"destroys", shape::destroys},
+    {"destroys_aligned", shape::destroys},
+    {"throws_number", shape::throws},
+    {"throws_derived", shape::throws},
 };
 inline constexpr unsigned function_count = std::size(kinds);
 
@@ -78,7 +91,7 @@ struct abilities {
 
 struct program {
     unsigned seed = 0;
-    unsigned room = 0;  // bytes of stack around the root
+    unsigned room = 0;    // bytes of stack around the root
     bool drains = false;  // whether fibers run to their ends at last, or are dropped
     std::deque<node> nodes;
     std::vector<const node*> roots;  // one after the other, whatever leaves each
@@ -156,8 +169,8 @@ private:
     /// A function that calls itself, once or more.
     const node& repeated(unsigned depth, unsigned function, unsigned times) {
         node& one = add(function);
-        const node& next = times == 0 || left_ == 0 ? call_at_end(depth)
-                                                    : repeated(depth, function, times - 1);
+        const node& next =
+            times == 0 || left_ == 0 ? call_at_end(depth) : repeated(depth, function, times - 1);
         switch (kinds[function].does) {
         case shape::tails: one.in_tail = &next; break;
         case shape::destroys:
@@ -238,7 +251,8 @@ private:
         // Late in the tree, or most programs would do nothing.
         const auto many = static_cast<unsigned>(made_.nodes.size());
         node& at = made_.nodes[many - 1 - random_.below(many / 2 + 1)];
-        const bool has_body = kinds[at.function].does == shape::catches || kinds[at.function].does == shape::jumps;
+        const bool has_body =
+            kinds[at.function].does == shape::catches || kinds[at.function].does == shape::jumps;
         (has_body ? at.body : at.before).push_back({act::exits_thread, 0, nullptr});
     }
 
