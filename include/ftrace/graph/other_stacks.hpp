@@ -180,12 +180,19 @@ private:
         while (outer != nullptr && outer->where() < slot) outer = around(*outer, outer->where());
         if (outer == nullptr || outer->where() - slot > reach) return nullptr;
         // Where the outermost call was, another one begins: the fiber was dropped.
-        const bool dropped =
-            outer->where() == slot && !holds(outer, slot) && around(*outer, slot) == nullptr;
+        const bool dropped = outer->where() == slot && !holds(outer, slot) && is_outermost(outer);
         while (last_ != nullptr && last_ != outer) leave(last_, !dropped);
         while (last_ != nullptr && last_->where() == slot && !holds(last_, slot))
             leave(last_, !dropped);
         return last_ != nullptr && last_->where() - slot <= reach ? last_ : nullptr;
+    }
+
+    // Whether nothing is around a call but others with its return address.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool is_outermost(
+        const shadow_frame* frame) noexcept {
+        const std::uintptr_t slot = frame->where();
+        while (frame != nullptr && frame->where() == slot) frame = around(*frame, slot);
+        return frame == nullptr;
     }
 
     // Whether a frame's trampoline is still in its slot, which is above `now`, where the thread is.

@@ -88,7 +88,7 @@ FTRACE_LOCAL inline constinit thread_local last_handler last_found_handler
 /// The personality routine of trampolines.
 struct trampoline_personality {
     FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static _Unwind_Reason_Code passed(
-        int version, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception* exception,
+        int version, _Unwind_Action actions, std::uint64_t, _Unwind_Exception* exception,
         _Unwind_Context* context) noexcept {
         graph_state* const state = shared_graph();
         if (version != 1 || state == nullptr) return _URC_CONTINUE_UNWIND;
@@ -109,7 +109,7 @@ struct trampoline_personality {
         no_registers nothing;
         end_call(*state, frame_of(at), end, nothing.regs());
         if ((actions & _UA_HANDLER_FRAME) == 0) return _URC_CONTINUE_UNWIND;
-        calls.set_register(context, 0, reinterpret_cast<_Unwind_Word>(exception));  // rax
+        calls.set_register(context, 0, reinterpret_cast<std::uintptr_t>(exception));  // rax
         calls.set_ip(context, (at & ~(arch::return_block::entry_size - 1)) + landing);
         return _URC_INSTALL_CONTEXT;
     }

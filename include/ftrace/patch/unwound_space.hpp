@@ -39,8 +39,8 @@ namespace ftrace::inline v0::detail {
 
 /// Address space that every unwinder of the process finds the rules of, loaded later or not.
 struct unwound_space {
-    std::uintptr_t begin = 0;
-    std::size_t size = 0;
+    std::uintptr_t begin;
+    std::size_t size;  ///< 0: none
 };
 
 /// The file (gABI, chapters 4 and 5; .eh_frame_hdr as in the LSB, core 5, 10.6.2).
@@ -224,7 +224,7 @@ FTRACE_NOTRACE inline result<unwound_space> make_unwound_space(arch::return_unwi
                                                                std::size_t largest,
                                                                std::size_t smallest) {
     const int saved = errno;
-    unwound_space space;
+    unwound_space space{};
     {
         space_loader loader;
         for (std::size_t size = largest; space.size == 0 && size >= smallest; size /= 2)
