@@ -85,7 +85,8 @@ static ftrace::fgraph_ops gops{nullptr, on_return};
 
 FTRACE_NOTRACE int main(int count, char** arguments) {
     if (count != 3) return 2;
-    while (scenario < scenarios && std::strcmp(arguments[2], scenario_names[scenario]) != 0) ++scenario;
+    while (scenario < scenarios && std::strcmp(arguments[2], scenario_names[scenario]) != 0)
+        ++scenario;
     ftrace::graph_registration registered;
     if (std::strcmp(arguments[1], "traced") == 0) {
         for (const char* name : {"innermost", "four", "three", "two", "one", "tail_*"})
