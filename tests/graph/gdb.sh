@@ -212,7 +212,9 @@ case $compiler in
             flags=(-O2 -stdlib=libc++ -rtlib=compiler-rt -unwindlib=libunwind)
             # shellcheck disable=SC2206
             [ -n "$linking" ] && flags+=($linking)
-            if echo 'int main() {}' | "$compiler" "${flags[@]}" -x c++ - -o "$work/has" > /dev/null 2>&1; then
+            # An older clang gets a warning from the library.
+            if printf '#include <string>\nint main() {}\n' |
+                "$compiler" -std=c++20 -Werror "${flags[@]}" -x c++ - -o "$work/has" > /dev/null 2>&1; then
                 compile "${flags[*]}" "${flags[@]}" "$source" && looks_the_same && steps_through
             else
                 echo "Not installed: ${flags[*]}"
