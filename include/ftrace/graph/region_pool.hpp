@@ -65,6 +65,7 @@ public:
             ::munmap(code, region::code_size);
             return std::move(space).error();
         }
+        section_ = section;
         base_ = (space->begin + region::size - 1) & ~(region::size - 1);
         capacity_ = (space->begin + space->size - base_) / region::size;
         if (capacity_ > most) capacity_ = most;
@@ -194,6 +195,7 @@ private:
     std::size_t stack_size_ = std::size_t{8} << 20;
     std::size_t inherited_ = 0;
     region_owner owners_[most]{};
+    const arch::return_unwind_section* section_ = nullptr;  // kept: an unwinder may refer to it
 };
 
 }  // namespace ftrace::inline v0::detail
