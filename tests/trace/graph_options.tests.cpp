@@ -57,6 +57,10 @@ __attribute__((noinline)) void mixes(int n) {
     sleeps(3000);
     sink = n;
 }
+__attribute__((noinline)) void sleeps_often(int times) {
+    for (int i = 1; i <= times; ++i) sleeps(i);
+    sink = times;
+}
 __attribute__((noinline)) void sleeps_and_throws(int microseconds) {
     sleeps(microseconds);
     throw std::runtime_error("after a sleep");
@@ -185,12 +189,13 @@ TEST_CASE("options: what was lost lies before the first call, also one that bega
                           {.arguments = false, .buffer_kb = 2, .tracing_thresh = 1});
     REQUIRE(tracer.set_filter("traced::*"));
     REQUIRE(tracer.start());
-    // 64 slots: 32 calls. mixes() comes last into the buffer, and first in time.
-    for (int i = 0; i < 60; ++i) traced::sleeps(i);
-    traced::mixes(1);
+    // 64 slots: 32 calls. That of sleeps_often() comes last into the buffer, and first in time.
+    traced::sleeps_often(60);
     REQUIRE(tracer.stop());
     const auto trace = tracer.read();
-    REQUIRE(trace.overwritten > 0);
+    REQUIRE(trace.events.size() == 64);
+    CHECK(trace.overwritten == 2 * 61 - 64);
+    CHECK(trace.events[0].depth == 0);
     CHECK(trace.events[0].lost_before == trace.overwritten);
     for (std::size_t i = 1; i < trace.events.size(); ++i) CHECK(trace.events[i].lost_before == 0);
     for (std::size_t i = 1; i < trace.events.size(); ++i)
