@@ -453,6 +453,22 @@ TEST_CASE("text: a leaf stays a leaf when another thread runs between its two ev
           " 1)   0.600 us    |  ns::parse();\n");
 }
 
+TEST_CASE("text: a leaf stays a leaf when its thread goes to another CPU", "[export]") {
+    trace_snapshot trace = sample("function_graph");
+    trace.events = {enter(0, hash_ip, 1'000, 0, 0), leave(0, hash_ip, 1'200, 200, 0, 1),
+                    enter(0, hash_ip, 2'000, 0, 1), enter(0, parse_ip, 2'100, 1, 1),
+                    leave(0, hash_ip, 2'200, 200, 0, 0)};
+    CHECK(graph(trace) ==
+          " 0)   0.200 us    |  hash<int>();\n"
+          " 1)               |  hash<int>() {\n"
+          " ------------------------------------------\n"
+          " 1)    app-1234    =>  worker--1240 \n"
+          " ------------------------------------------\n"
+          "\n"
+          " 1)               |  ns::parse() {\n"
+          " 0)   0.200 us    |  }\n");
+}
+
 TEST_CASE("text: process and time columns, and none", "[export]") {
     trace_snapshot trace = sample("function_graph");
     trace.threads[0] = {4802, "sh"};

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "event_log.hpp"
+#include "fiber.hpp"
 
 using namespace ftrace;
 using Catch::Matchers::ContainsSubstring;
@@ -68,6 +69,17 @@ HOOKED_FUNCTION int unregisters(int x) {
     to_unregister->unregister().value();
     KEEP(x);
     return x;
+}
+HOOKED_FUNCTION int yields(fiber& self) {
+    self.yield();
+    int result = 3;
+    KEEP(result);
+    return result;
+}
+HOOKED_FUNCTION int yields_inside(fiber& self) {
+    int result = yields(self);
+    KEEP(result);
+    return result;
 }
 // Jumps to leaf(x).
 int jumps_to_leaf(int x);
@@ -489,6 +501,39 @@ TEST_CASE("fprobe: disabled, its handlers do not come; its functions stay hooked
     REQUIRE(disables_on);
     CHECK(said() == "+middle(1)");
     CHECK(probe.nmissed() == 0);
+}
+
+TEST_CASE("fprobe: ends while a callback runs on the thread are missed, and counted", "[graph]") {
+    static int exits = 0;
+    fprobe probe(nullptr,
+                 [](fprobe&, const fprobe_exit&, ftrace_regs&, void*) noexcept { ++exits; });
+    plain::fiber one(hooked::yields_inside);
+    // A callback in which a fiber goes on, whose calls then return.
+    fprobe resumes(
+        [](fprobe& self, unsigned long, unsigned long, ftrace_regs&, void*) noexcept {
+            static_cast<plain::fiber*>(self.private_data)->resume();
+            return 1;
+        },
+        nullptr, 0, &one);
+    auto on = register_fprobe(probe, "hooked::yields*");
+    REQUIRE(on);
+    const auto resumes_on = register_fprobe(resumes, "hooked::other");
+    REQUIRE(resumes_on);
+    one.resume();
+    CHECK(probe.nmissed() == 0);
+    CHECK(hooked::other(1) == -1);
+    CHECK(one.result == 3);
+    CHECK(exits == 0);
+    CHECK(probe.nmissed() == 2);
+    CHECK(resumes.nmissed() == 0);
+    // They are counted from each registration on.
+    REQUIRE(on->unregister());
+    CHECK(probe.nmissed() == 2);
+    on = register_fprobe(probe, "hooked::leaf");
+    REQUIRE(on);
+    CHECK(probe.nmissed() == 0);
+    hooked::leaf(1);
+    CHECK(exits == 1);
 }
 
 TEST_CASE("fprobe: registered twice is refused, and changes nothing", "[graph]") {

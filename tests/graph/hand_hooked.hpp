@@ -22,9 +22,10 @@ inline arch::vector_width stub_width = arch::widest_vector_register();
 /// The process's graph, made once.
 inline detail::graph_state& state() {
     static detail::graph_state* const made = [] {
-        auto graph = detail::make_graph(*detail::process(),
-                                        {arch::return_stub_for<detail::graph_return>(stub_width),
-                                         detail::trampoline_personality::address()});
+        auto graph = detail::make_graph(
+            *detail::process(),
+            {arch::return_stub_for<detail::graph_return>(stub_width),
+             detail::trampoline_personality::address(), &detail::graph_thread::ended});
         if (!graph) std::abort();
         return graph.value();
     }();

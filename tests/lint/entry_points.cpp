@@ -21,6 +21,14 @@ FTRACE_NOTRACE void on_call(unsigned long, unsigned long, ftrace::ftrace_ops&,
     (void)ftrace::get_regs(regs);
 }
 
+FTRACE_NOTRACE int on_entry(ftrace::fprobe&, unsigned long, unsigned long, ftrace::ftrace_regs&,
+                            void*) noexcept {
+    return 0;
+}
+FTRACE_NOTRACE void on_end(ftrace::fprobe&, const ftrace::fprobe_exit&, ftrace::ftrace_regs&,
+                           void*) noexcept {}
+ftrace::fprobe both_ends(on_entry, on_end, 8);
+
 ftrace::ops<on_call> by_args;
 ftrace::ops<on_call, ftrace::SAVE_REGS> by_regs;
 ftrace::registry<ftrace::ops<on_call>, ftrace::ops<on_call, ftrace::SAVE_REGS>> both;
@@ -48,6 +56,11 @@ int use() {
     auto overrider =
         ftrace::probe<&parser::rewind>([kept](parser&) FTRACE_NOTRACE { return kept; });
     if (overrider) (void)overrider->unregister();
+    if (auto on = ftrace::register_fprobe(both_ends, "parse*", "parse_header"))
+        on = ftrace::register_fprobe_syms(both_ends, {"parse"});
+    const unsigned long address = 1;
+    ftrace::disable_fprobe(both_ends);
+    if (auto on = ftrace::register_fprobe_ips(both_ends, &address, 1)) (void)on->unregister();
     if (auto all = both.register_all()) all = both.register_all();
     ftrace::top_options ten;
     ten.names = ftrace::name_options(ten.names);

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "../patch/program.hpp"
-#include "../sanitizers.hpp"
+#include "sanitizers.hpp"
 
 using namespace ftrace;
 
@@ -100,21 +100,22 @@ private:
 /// A signal stack of the thread for as long as it lives.
 class signal_stack {
 public:
-    signal_stack() : memory_(std::size_t{256} << 10) {
+    signal_stack(char* memory, std::size_t size) : memory_(memory), size_(size) {
         stack_t stack = {};
-        stack.ss_sp = memory_.data();
-        stack.ss_size = memory_.size();
+        stack.ss_sp = memory;
+        stack.ss_size = size;
         ::sigaltstack(&stack, &before_);
     }
     ~signal_stack() { ::sigaltstack(&before_, nullptr); }
     signal_stack(const signal_stack&) = delete;
     signal_stack& operator=(const signal_stack&) = delete;
     bool contains(const void* address) const {
-        return address >= memory_.data() && address < memory_.data() + memory_.size();
+        return address >= memory_ && address < memory_ + size_;
     }
 
 private:
-    std::vector<char> memory_;
+    char* memory_;
+    std::size_t size_;
     stack_t before_ = {};
 };
 
@@ -134,6 +135,15 @@ __attribute__((noinline)) bool leaves(Work work) {
     work();
     return false;
 }
+/// Calls `first`, which is left, then `second` from the same frame.
+__attribute__((noinline)) void leave_then(int (*first)(), int (*second)()) {
+    if (::sigsetjmp(back, 1) == 0) {
+        raise_signal = true;
+        first();
+    }
+    raise_signal = false;
+    second();
+}
 /// Calls helper(), whose callback is left.
 __attribute__((noinline)) void leave_a_callback() {
     raise_signal = true;
@@ -142,10 +152,10 @@ __attribute__((noinline)) void leave_a_callback() {
 }
 /// The same, from a frame of a few pages on the true stack.
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void leave_a_callback_below() {
-    volatile char room[20000];
-    room[0] = 0;
+    char room[20000];
+    __asm__ volatile("" : : "r"(room) : "memory");
     leave_a_callback();
-    room[1] = room[0];
+    __asm__ volatile("" : : "r"(room) : "memory");
 }
 
 void check_traced_after_leaving() {
@@ -211,13 +221,13 @@ TEST_CASE("a callback that is left by siglongjmp is over", "[ops][left]") {
     }
     SECTION("found by an ops of another kind") {
         ops<raising> op;
-        ops<nested, SAVE_REGS> other;
+        ops<raising, SAVE_REGS> other;
         const registration handle = must_register(op, "program::helper");
         const registration other_handle = must_register(other, "program::outer");
-        leave_a_callback();
-        program::outer();
-        CHECK(nested_calls == 1);
-        CHECK(calls == 2);
+        leave_then(program::helper, program::outer);
+        CHECK(calls == 3);  // and helper() by outer()
+        leave_then(program::outer, program::helper);
+        CHECK(calls == 5);
     }
     CHECK_FALSE(detail::in_section(*detail::this_thread()));
 }
@@ -252,17 +262,14 @@ TEST_CASE("handlers of probes that are left by siglongjmp are over", "[ops][left
     CHECK(left == 6);
     program::helper();
     CHECK(left == 7);
-    // And an ops finds a probe's section, and the other way round.
+    // And ops find what was left in a probe, and the other way round.
     ops<raising> op;
     const registration handle = must_register(op, "program::outer");
-    leave_a_callback();
-    program::outer();
+    leave_then(program::helper, program::outer);
     CHECK(calls == 1);
     CHECK(entered == 12);
-    raise_signal = true;
-    CHECK(leaves([] { program::outer(); }));
-    raise_signal = false;
-    program::helper();
+    leave_then(program::outer, program::helper);
+    CHECK(calls == 2);
     CHECK(entered == 13);
 }
 
@@ -331,32 +338,43 @@ TEST_CASE("a stub that is left at any instruction", "[ops][left]") {
 TEST_CASE("a callback that is left from a signal stack is over", "[ops][left]") {
     static const signal_stack* stack;
     static volatile bool on_it;
-    const signal_stack own;
-    stack = &own;
-    on_it = false;
-    ops<raising> op;
-    const registration handle = must_register(op, "program::helper");
+    static volatile int called_by_handler;
     const auto on_signal = [](int) {
-        const char here = 0;
-        on_it = stack->contains(&here);
+        on_it = stack->contains(__builtin_frame_address(0));
+        const int before = calls;
         program::helper();  // missed: the callback below goes on, for all that is known
+        called_by_handler = calls - before;
         ::siglongjmp(back, 1);
     };
-    const handled signal(SIGUSR1, on_signal, SA_ONSTACK);
-    const std::uint64_t before = detail::this_thread()->missed;
-    for (int i = 1; i <= 3; ++i) {
-        leave_a_callback();
+    const auto check = [&](const signal_stack& used) {
+        stack = &used;
+        ops<raising> op;
+        const registration handle = must_register(op, "program::helper");
+        const handled signal(SIGUSR1, on_signal, SA_ONSTACK);
+        for (int i = 1; i <= 3; ++i) {
+            on_it = false;
+            leave_a_callback();
+            CHECK(on_it);
+            CHECK(called_by_handler == 0);
+            program::helper();
+            CHECK(calls == 2 * i);
+        }
+        // Calls of the handler itself, where it interrupts no callback.
+        calls = 0;
+        CHECK(leaves([] { ::raise(SIGUSR1); }));
+        CHECK(called_by_handler == 1);
         program::helper();
-        CHECK(calls == 2 * i);
+        CHECK(calls == 2);
+    };
+    constexpr std::size_t size = std::size_t{256} << 10;
+    SECTION("memory of its own") {
+        std::vector<char> memory(size);
+        check({memory.data(), size});
     }
-    if (!built_with::address_sanitizer) CHECK(on_it);
-    CHECK(detail::this_thread()->missed - before == 3);
-    // Calls of the handler itself, where it interrupts no callback.
-    calls = 0;
-    CHECK(leaves([] { ::raise(SIGUSR1); }));
-    CHECK(calls == 1);
-    program::helper();
-    CHECK(calls == 2);
+    SECTION("a part of the thread's stack, above the callback") {
+        char memory[size];
+        check({memory, size});
+    }
 }
 
 TEST_CASE("a callback inside another's that is left takes both along", "[ops][left]") {

@@ -32,7 +32,8 @@ FTRACE_NOTRACE inline std::uintptr_t call_target(std::uintptr_t site) {
                                static_cast<std::uintptr_t>(std::int64_t{distance});
 }
 
-/// Whether an address is a veneer: both of its instructions, which take their operands from one place.
+/// Whether an address is a veneer: both of its instructions, which take their operands from one
+/// place.
 FTRACE_NOTRACE inline bool is_veneer(std::uintptr_t at) {
     using namespace ftrace::arch;
     unsigned char page[veneer_page];

@@ -237,13 +237,13 @@ TEST_CASE("autostart: a threshold, with and without the time that is slept", "[a
     const std::string graph =
         "FTRACE_TRACER=function_graph FTRACE_FILTER='traced::naps; traced::leaf' "
         "FTRACE_OUTPUT=" +
-        path + " FTRACE_OPTIONS=nofuncgraph-cpu,nofuncgraph-duration";
+        path + " FTRACE_OPTIONS=nofuncgraph-cpu,nofuncgraph-duration,nofuncgraph-leaf";
     CHECK(run(graph + " FTRACE_THRESH=50000", "naps").status == 7);
-    CHECK_THAT(contents(path), ContainsSubstring("traced::naps();\n"));
+    CHECK_THAT(contents(path), ContainsSubstring("traced::naps() {\n}\n"));
     CHECK(run(graph + ",nosleep-time FTRACE_THRESH=50000", "naps").status == 7);
     CHECK_THAT(contents(path), !ContainsSubstring("naps"));
     CHECK(run(graph + ",nosleep-time FTRACE_THRESH=0", "naps").status == 7);
-    CHECK_THAT(contents(path), ContainsSubstring("traced::leaf(1);\ntraced::naps();\n"));
+    CHECK_THAT(contents(path), ContainsSubstring("traced::leaf(1) {\n}\ntraced::naps() {\n}\n"));
     std::remove(path.c_str());
 }
 

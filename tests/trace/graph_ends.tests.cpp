@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <csetjmp>
@@ -254,8 +255,14 @@ TEST_CASE("ends: a fiber's call that ends on another thread belongs to that whic
           "[trace]") {
     // It keeps a stack of calls for each thread, and crashes without any tracer.
     if (built_with::thread_sanitizer) return;
-    for (const bool sleep_time : {true, false}) {
-        ftrace::tracer tracer("function_graph", {.arguments = false, .sleep_time = sleep_time});
+    struct row {
+        bool sleep_time;
+        std::uint64_t threshold;
+    };
+    for (const auto& [sleep_time, threshold] : {row{true, 0}, row{false, 0}, row{true, 1}}) {
+        ftrace::tracer tracer(
+            "function_graph",
+            {.arguments = false, .tracing_thresh = threshold, .sleep_time = sleep_time});
         fiber moves(traced::goes_away);
         REQUIRE(tracer.set_filter("traced::goes_away"));
         REQUIRE(tracer.start());
@@ -265,7 +272,8 @@ TEST_CASE("ends: a fiber's call that ends on another thread belongs to that whic
         const auto trace = tracer.read();
         REQUIRE(trace.events.size() == 2);
         const trace_event &call = trace.events[0], &end = trace.events[1];
-        CHECK(call.thread != end.thread);
+        CHECK(trace.threads[call.thread].tid == ::getpid());
+        CHECK(trace.threads[end.thread].tid != ::getpid());
         CHECK(end.call_thread() == call.thread);
         CHECK(call.call_thread() == call.thread);
         // No clock of both threads stands still while they sleep.

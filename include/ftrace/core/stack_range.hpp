@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -55,6 +56,14 @@ FTRACE_STUB_INLINE std::uintptr_t this_frame() noexcept {
     for (std::uintptr_t at = (frame | (page - 1)) + 1; at < now; at += page)
         if (!readable(at)) return false;
     return true;
+}
+
+/// Whether the calling thread is in a handler on its signal stack, which may be a part of its own
+/// stack: an array of main()'s.
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY inline bool
+on_signal_stack() noexcept {
+    stack_t now;
+    return ::syscall(SYS_sigaltstack, nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK) != 0;
 }
 
 /// What the process's memory tells of its threads' stacks.

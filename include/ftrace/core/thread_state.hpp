@@ -11,7 +11,7 @@
 //
 // Only places on the thread's own stack can be compared. What began or runs on a signal stack or a
 // fiber's counts as inside, for the thread may go back there; and so does what goes on below the
-// place where a section was left.
+// place where a section was left. (A fiber's stack must be no part of the thread's own.)
 #pragma once
 
 #include <errno.h>
@@ -68,7 +68,7 @@ FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
 FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY
     __attribute__((noinline, cold)) inline std::uint64_t
     end_if_left(thread_state& thread, std::uint64_t section, std::uintptr_t now) noexcept {
-    if (!left_behind(thread.stack, begin_of(section), now)) return section;
+    if (!left_behind(thread.stack, begin_of(section), now) || on_signal_stack()) return section;
     const std::uint64_t ended = static_cast<std::uint16_t>(section) + std::uint64_t{1};
     __atomic_store_n(&thread.section, ended, __ATOMIC_RELEASE);
     return ended;

@@ -28,6 +28,7 @@
 
 #include <ftrace/core/config.hpp>
 #include <ftrace/export/format.hpp>
+#include <ftrace/export/graph_order.hpp>
 #include <ftrace/export/names.hpp>
 #include <ftrace/export/text_options.hpp>
 #include <ftrace/trace/snapshot.hpp>
@@ -47,6 +48,7 @@ public:
         : trace_(trace),
           options_(options),
           names_(trace, options.names),
+          order_(trace, options.by_thread),
           threads_(trace.threads.size()) {
         for (unsigned highest = trace.cpus == 0 ? 0 : trace.cpus - 1; highest >= 10; highest /= 10)
             ++cpu_width_;
@@ -58,8 +60,7 @@ public:
 
     [[nodiscard]] FTRACE_NOTRACE std::string print() {
         header();
-        find_next();
-        find_calls();
+        printed_.assign(trace_.events.size(), false);
         const std::size_t count = shown_events(trace_, options_);
         if (options_.by_thread) {
             std::vector<std::vector<std::size_t>> rows(trace_.threads.size());
@@ -84,7 +85,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t none = ~std::size_t{0};
+    static constexpr std::size_t none = graph_order::none;
 
     /// The open calls by depth; nullptr where the call is not known.
     using open_calls = std::vector<const trace_event*>;
@@ -101,49 +102,6 @@ private:
         if (options_.funcgraph_proc) out_ += "   |    |        ";
         if (options_.funcgraph_duration) out_ += "   |   |      ";
         out_ += "               |   |   |   |\n";
-    }
-
-    /// For each event the one its thread shows next; none, too, where another thread's comes in
-    /// between on the CPU: then a call and its return stand on lines of their own, around the frame
-    /// that announces the other.
-    FTRACE_NOTRACE void find_next() {
-        next_.assign(trace_.events.size(), none);
-        printed_.assign(trace_.events.size(), false);
-        std::vector<std::size_t> of_thread(trace_.threads.size(), none);
-        std::map<std::uint32_t, std::size_t> of_cpu;
-        for (std::size_t i = trace_.events.size(); i-- > 0;) {
-            const trace_event& e = trace_.events[i];
-            const auto on_cpu = of_cpu.emplace(e.cpu, none).first;
-            if (options_.by_thread || on_cpu->second == of_thread[e.thread])
-                next_[i] = of_thread[e.thread];
-            of_thread[e.thread] = on_cpu->second = i;
-        }
-    }
-
-    /// Which call each end belongs to. At one depth of one thread, other calls may lie between:
-    /// those whose end is missing, and those of another fiber.
-    FTRACE_NOTRACE void find_calls() {
-        partner_.assign(trace_.events.size(), none);
-        std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<std::size_t>> open;
-        for (std::size_t i = 0; i < trace_.events.size(); ++i) {
-            const trace_event& e = trace_.events[i];
-            if (e.lost_before != 0)
-                open.erase(open.lower_bound({e.thread, 0}), open.lower_bound({e.thread + 1, 0}));
-            auto& calls = open[{e.call_thread(), e.depth}];
-            if (e.kind != event_kind::graph_return) {
-                calls.push_back(i);
-                continue;
-            }
-            for (std::size_t at = calls.size(); at-- > 0;) {
-                const trace_event& call = trace_.events[calls[at]];
-                const bool timely = e.call_time == trace_event::unknown || e.call_time == call.time;
-                if (call.ip != e.ip || !timely) continue;
-                partner_[calls[at]] = i;
-                partner_[i] = calls[at];
-                calls.erase(calls.begin() + static_cast<std::ptrdiff_t>(at));
-                break;
-            }
-        }
     }
 
     /// Behind the last event of a thread that is over, nothing can return any more.
@@ -174,10 +132,10 @@ private:
 
     FTRACE_NOTRACE void enter(std::size_t i) {
         const trace_event& call = trace_.events[i];
-        const std::size_t next = next_[i];
+        const std::size_t next = order_.next[i];
         const trace_event* const after = next == none ? nullptr : &trace_.events[next];
-        const bool leaf = options_.funcgraph_leaf && after != nullptr && partner_[i] == next &&
-                          after->lost_before == 0;
+        const bool leaf = options_.funcgraph_leaf && after != nullptr &&
+                          order_.partner[i] == next && after->lost_before == 0;
         line_start(call);
         if (leaf) {
             printed_[next] = true;
@@ -205,9 +163,9 @@ private:
     FTRACE_NOTRACE void leave(std::size_t i) {
         const trace_event& e = trace_.events[i];
         auto& open = threads_[e.thread];
-        const bool known = partner_[i] != none;
+        const bool known = order_.partner[i] != none;
         const bool here =
-            known && e.depth < open.size() && open[e.depth] == &trace_.events[partner_[i]];
+            known && e.depth < open.size() && open[e.depth] == &trace_.events[order_.partner[i]];
         if (here || !known) close_deeper(e, e.depth + std::size_t{1});
         if ((here || !known) && e.depth < open.size()) open.resize(e.depth);
         line_start(e);
@@ -226,7 +184,8 @@ private:
             const trace_event* const left = open.back();
             open.pop_back();
             if (left == nullptr) continue;
-            if (partner_[static_cast<std::size_t>(left - trace_.events.data())] != none) continue;
+            if (order_.partner[static_cast<std::size_t>(left - trace_.events.data())] != none)
+                continue;
             line_start(now);
             duration(trace_event::unknown);
             indent(left->depth);
@@ -328,10 +287,9 @@ private:
     const trace_snapshot& trace_;
     const text_options& options_;
     function_names names_;
+    graph_order order_;
     std::vector<open_calls> threads_;
-    std::vector<std::size_t> next_;
     std::vector<bool> printed_;
-    std::vector<std::size_t> partner_;  // of a call its end, and the reverse
     std::map<std::uint32_t, std::uint32_t> last_thread_;
     int cpu_width_ = 1;
     std::string out_;

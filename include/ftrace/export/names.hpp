@@ -193,7 +193,7 @@ private:
                            open.lower_bound({event.thread + 1, 0}));
             if (event.kind == event_kind::graph_return) {
                 const auto call = open.find(place);
-                if (call != open.end() && event.has_return_value && ends(event, *call->second))
+                if (call != open.end() && event.has_return_value && event.ends(*call->second))
                     evidence_[event.ip].see_return(*words(*call->second), event.return_value);
                 if (call != open.end()) open.erase(call);
             } else if (event.arguments != trace_event::no_arguments) {
@@ -201,11 +201,6 @@ private:
                 if (event.kind == event_kind::graph_entry) open[place] = &event;
             }
         }
-    }
-
-    [[nodiscard]] FTRACE_NOTRACE static bool ends(const trace_event& end, const trace_event& call) {
-        return end.ip == call.ip &&
-               (end.call_time == trace_event::unknown || end.call_time == call.time);
     }
 
     const trace_snapshot& trace_;

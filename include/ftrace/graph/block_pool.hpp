@@ -42,13 +42,13 @@ public:
                                      std::uintptr_t personality) {
         // The space stays whatever happens: first whether it would be of use.
         if (auto possible = code_can_be_made(); !possible) return possible;
-        auto* const section = new (std::nothrow)
+        section_ = new (std::nothrow)
             arch::return_unwind_section(personality, arch::signal_return::find());
-        if (section == nullptr) return no_memory(ENOMEM);
+        if (section_ == nullptr) return no_memory(ENOMEM);
         auto space =
-            make_unwound_space(*section, (most + 1) * block::size, (fewest + 1) * block::size);
+            make_unwound_space(*section_, (most + 1) * block::size, (fewest + 1) * block::size);
         if (!space) {
-            delete section;
+            delete section_;
             return std::move(space).error();
         }
         base_ = (space->begin + block::size - 1) & ~(block::size - 1);
@@ -154,6 +154,7 @@ private:
                           PROT_READ | PROT_EXEC) == 0;
     }
 
+    arch::return_unwind_section* section_ = nullptr;  // unwinders may have been given it
     std::uintptr_t base_ = 0;
     std::size_t capacity_ = 0;
     std::size_t opened_ = 0;

@@ -163,4 +163,19 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void end_call(
     leave_section(*thread, section);
 }
 
+/// What thread_end calls.
+struct graph_thread {
+    FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static void ended(void* value) noexcept {
+        auto& stack = *static_cast<shadow_stack*>(value);
+        graph_state* const state = shared_graph();
+        if (state == nullptr || !state->ends.is_last_round(stack)) return;
+        const std::uintptr_t here = this_frame();
+        const auto [thread, section] = start_of_section(here, 0);
+        if (thread == nullptr || !stack.belongs_to(thread, thread->generation)) return;
+        enter_section(*thread, section, here);
+        stack.end_thread(tells_of_left{*state, stack});
+        leave_section(*thread, section);
+    }
+};
+
 }  // namespace ftrace::inline v0::detail

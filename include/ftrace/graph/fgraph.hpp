@@ -42,10 +42,10 @@ FTRACE_NOTRACE inline result<graph_state*> prepare_graph() {
     {
         const internal_section untraced;
         code = {arch::return_stub_for<graph_return>(arch::widest_vector_register()),
-                trampoline_personality::address()};
+                trampoline_personality::address(), &graph_thread::ended};
     }
     pin_object(reinterpret_cast<const void*>(code.personality));
-    return make_graph(*shared, code);
+    return or_out_of_memory([&]() FTRACE_NOTRACE { return make_graph(*shared, code); });
 }
 
 }  // namespace detail

@@ -14,6 +14,7 @@
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/graph_table.hpp>
 #include <ftrace/graph/shadow_stack.hpp>
+#include <ftrace/graph/thread_end.hpp>
 #include <ftrace/graph/unwinder_calls.hpp>
 #include <new>
 #include <utility>
@@ -30,6 +31,7 @@ struct graph_state {
     graph_table table;
     block_pool blocks;
     unwinder_table unwinders;
+    thread_end ends;
     std::uint64_t unhooked = 0;  ///< calls of threads that have no shadow stack
     shadow_stack* first = nullptr;
 
@@ -75,12 +77,13 @@ private:
         if (stack == nullptr) return nullptr;
         thread.graph = stack;
         // In a child of fork() the calls of its parent's threads do not end at all.
-        const bool ends = stack->process == process;
+        const bool told = stack->process == process;
         stack->process = process;
         stack->hand_over(blocks, &thread, thread.generation, thread.stack,
                          [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
-                             if (ends) tell(*stack, frame, how);
+                             if (told) tell(*stack, frame, how);
                          });
+        ends.expect(*stack);
         stack->forget_thread_data([](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
         return stack;
     }
@@ -124,6 +127,7 @@ FTRACE_LOCAL inline constinit shadow_stack_question shadow_stack_features =
 /// Where code of the library is that trampolines and unwinders call, in an object that stays loaded.
 struct graph_entry_points {
     std::uintptr_t return_stub, personality;
+    void (*thread_ended)(void*);
 };
 
 /// The state, made at first use. Not under the process's lock: it asks the dynamic linker. Of two
@@ -143,6 +147,7 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
         return error{errc::out_of_memory, "no memory for the graph's state"};
     }
     state->unwinders.find();
+    state->ends.make(code.thread_ended);
     if (auto made =
             state->blocks.make(code.return_stub, state->unwinders.resume(), code.personality);
         !made) {

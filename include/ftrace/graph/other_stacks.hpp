@@ -21,6 +21,8 @@
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/mapped_memory.hpp>
+#include <ftrace/core/os.hpp>
+#include <ftrace/core/stack_range.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
 
 namespace ftrace::inline v0::detail {
@@ -35,11 +37,13 @@ public:
     template <class Leave>
     FTRACE_NO_INSTRUMENTATION shadow_frame* around(std::uintptr_t slot, Leave leave) noexcept {
         if (shadow_frame* const near = from_last(slot, leave)) return near;
-        for (;;) {
-            shadow_frame* const found = nearest(slot);
-            if (found == nullptr || found->where() != slot || holds(found, slot)) return found;
-            leave_inside(found, false, leave);
+        while (shadow_frame* const found = nearest(slot)) {
+            if (is_held(found, slot)) return found;
+            const shadow_frame* const outer = around(*found, found->where());
+            leave_inside(found, outer != nullptr && is_held(outer, slot), leave);
         }
+        leave_below(slot, leave);
+        return nullptr;
     }
     /// The same without a change.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* peek(
@@ -182,6 +186,37 @@ private:
         while (last_ != nullptr && last_->where() == slot && !holds(last_, slot))
             leave(last_, !dropped);
         return last_ != nullptr && last_->where() - slot <= reach ? last_ : nullptr;
+    }
+
+    // Whether a frame's trampoline is still in its slot, which is above `now`, where the thread is.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool is_held(const shadow_frame* frame,
+                                                                std::uintptr_t now) noexcept {
+        const std::uintptr_t slot = frame->where();
+        if (slot == shadow_frame::unused) return false;
+        // The stack may be gone. The page in use is not.
+        if ((slot ^ now) >= page_size && !readable(slot)) return false;
+        return holds(frame, slot);
+    }
+
+    // A call that has none around it begins a stack, near its end: what is just below it was there
+    // before.
+    template <class Leave>
+    FTRACE_NO_INSTRUMENTATION void leave_below(std::uintptr_t slot, Leave leave) noexcept {
+        constexpr std::uintptr_t just_below = 4096;
+        for (std::uintptr_t key = key_of(slot - just_below); key <= key_of(slot); ++key)
+            while (shadow_frame* const found = highest_in(key, slot - just_below, slot))
+                leave_inside(found, false, leave);
+    }
+    // Of a list, the outermost frame in [begin, end).
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame* highest_in(
+        std::uintptr_t key, std::uintptr_t begin, std::uintptr_t end) const noexcept {
+        shadow_frame* found = nullptr;
+        for (shadow_frame* frame = list_of(key); frame != nullptr; frame = frame->behind) {
+            const std::uintptr_t at = frame->where();
+            if (at - begin < end - begin && (found == nullptr || at >= found->where()))
+                found = frame;
+        }
+        return found;
     }
 
     // Of those with one slot the innermost: it came last, and lists begin with those.

@@ -51,7 +51,8 @@ public:
     FTRACE_NO_INSTRUMENTATION void hand_over(block_pool& blocks, const void* owner,
                                              std::uint64_t generation, stack_range stack,
                                              Tell tell) noexcept {
-        while (own_ != nullptr) leave(own_, graph_end::thread_exit, tell);
+        end_thread(tell);
+        end_rounds = 0;
         others_.for_each([&](shadow_frame* frame) FTRACE_NO_INSTRUMENTATION {
             const std::uintptr_t slot = frame->where();
             if (slot == shadow_frame::unused ||
@@ -63,6 +64,11 @@ public:
         owner_ = owner;
         generation_ = generation;
         stack_ = stack;
+    }
+    /// Of the thread's own stack nothing will return any more.
+    template <class Tell>
+    FTRACE_NO_INSTRUMENTATION void end_thread(Tell tell) noexcept {
+        while (own_ != nullptr) leave(own_, graph_end::thread_exit, tell);
     }
     [[nodiscard]] FTRACE_STUB_INLINE bool belongs_to(const void* owner,
                                                      std::uint64_t generation) const noexcept {
@@ -243,6 +249,7 @@ public:
 
     shadow_stack* next = nullptr;  ///< of all in the process
     pid_t process = 0;             ///< a child of fork() has other threads
+    int end_rounds = 0;            ///< thread_end.hpp
 
 private:
     struct alignas(16) kept_data {

@@ -91,8 +91,14 @@ public:
     /// thread or will run, and its memory may go: also where the text cannot be restored, since a
     /// thread blocks SIGTRAP (busy), memory runs out (out_of_memory), somebody else changed it
     /// (unexpected_bytes) or the system forbids it (permission_denied); the functions go on paying
-    /// for a call until the next change of theirs. Other errors: not_registered, if that was done before; busy, from inside a
-    /// callback, and then nothing was done.
+    /// for a call until the next change of theirs. Other errors: not_registered, if that was done
+    /// before; busy, from inside a callback, and then nothing was done.
+    ///
+    /// A callback that a signal handler left by siglongjmp() counts as running until its thread is
+    /// seen above it on its stack: in a traced call from the place of that call, or above; in this
+    /// function; or, by another thread that calls this, waiting in the kernel. A thread that goes on
+    /// below is waited for, and gets busy itself. So does an ops' destructor, which then ends the
+    /// program: at exit, too.
     FTRACE_NOTRACE result<void> unregister() {
         return detail::with_registry([this](detail::locked_registry& registry)
                                          FTRACE_NOTRACE { return unregister(registry); },

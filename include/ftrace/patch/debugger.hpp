@@ -41,9 +41,9 @@ struct debugger_entries {
 // Under the names that debuggers know. Weak: a program that has them already, as LLVM's JIT does, keeps
 // its own, and our entries stand among its entries. (Not `inline`, which gcc makes a unique symbol of.)
 // Hidden: each shared object has its own, and a debugger looks into all.
-FTRACE_LOCAL
-__attribute__((weak)) debugger_entries known_to_debugger __asm__("__jit_debug_descriptor") = {
-    1, 0, nullptr, nullptr};
+FTRACE_LOCAL __attribute__((weak)) extern debugger_entries known_to_debugger __asm__(
+    "__jit_debug_descriptor");
+debugger_entries known_to_debugger = {1, 0, nullptr, nullptr};
 /// Where a debugger waits for news.
 FTRACE_LOCAL FTRACE_NOTRACE __attribute__((weak, noinline)) void call_debugger() noexcept
     __asm__("__jit_debug_register_code");

@@ -1,11 +1,11 @@
 // Tells unwinders of the process about code that no object file contains.
 //
-// LLVM's takes a lock for every exception anyway. libgcc does so from the first time on that it is told
-// of anything (gcc 12: a mutex, in _Unwind_Find_FDE): from then on a child that is forked while another
-// thread throws may wait for that thread for ever at its own first exception, and so may a signal
-// handler that calls backtrace() for the thread it interrupted. So it is told in static programs
-// only, most of which tell it of their own code when they start, and where there is no other way
-// to unwind at all (unwound_space.hpp).
+// LLVM's takes a lock for every exception anyway. libgcc does so from the first time on that it is
+// told of anything (gcc 12: a mutex, in _Unwind_Find_FDE): from then on a child that is forked
+// while another thread throws may wait for that thread for ever at its own first exception, and so
+// may a signal handler that calls backtrace() for the thread it interrupted. So it is told in
+// static programs only, most of which tell it of their own code when they start, and where there is
+// no other way to unwind at all (unwound_space.hpp).
 #pragma once
 
 #include <dlfcn.h>
@@ -42,6 +42,10 @@ struct unwinder_functions {
         libgcc[libgcc[0] != nullptr] = function;
     }
 
+    [[nodiscard]] FTRACE_NOTRACE bool any() const noexcept {
+        return llvm != nullptr || libgcc[0] != nullptr;
+    }
+
     add_fde llvm = nullptr;
     add_section libgcc[arch::unwind_section::most_unwinders]{};  // linked in statically, and shared
 };
@@ -60,8 +64,8 @@ FTRACE_NOTRACE inline bool registers_with_llvm(unwinder_functions::add_section a
 enum class told : bool { those_without_harm, all };
 
 /// Looks for the unwinders this object was linked with, and the shared ones. glibc's backtrace()
-/// loads libgcc_s when it is first called; if that is to be told it is loaded here, since nobody would
-/// tell us then.
+/// loads libgcc_s when it is first called; if that is to be told it is loaded here, since nobody
+/// would tell us then.
 FTRACE_NOTRACE inline unwinder_functions find_unwinders(told which) {
     unwinder_functions found;
     const linker_functions& linker = dynamic_linker();
@@ -91,8 +95,8 @@ FTRACE_LOCAL inline constinit unwinder_functions found_unwinders;
 FTRACE_LOCAL inline constinit bool looked_for_unwinders = false;
 
 /// Those that are told without harm, looked for once; two threads that do it at the same time find
-/// the same. The first call goes through the dynamic linker, which has a lock of its own: it must not
-/// be made while the process is locked.
+/// the same. The first call goes through the dynamic linker, which has a lock of its own: it must
+/// not be made while the process is locked.
 FTRACE_NOTRACE inline const unwinder_functions& unwinders() {
     if (!__atomic_load_n(&looked_for_unwinders, __ATOMIC_ACQUIRE)) {
         const unwinder_functions found = find_unwinders(told::those_without_harm);

@@ -214,11 +214,12 @@ private:
     char path_[160] = {};
 };
 
-/// Reserves `largest` bytes (or less: halved down to `smallest`) without memory behind them, never
-/// given back, and lets what `section.describe(begin, size)` says be found for them. The parts in
-/// use are mapped over it. `section` has to stay, too. Not under the process's lock: asks the dynamic linker. Where that cannot
-/// load it (static programs; no /proc, no memfd_create) the unwinders are told, with the
-/// consequences of unwinders.hpp. Errors: out_of_memory.
+/// Reserves `largest` bytes (or less: halved down to `smallest`, a page at least) without memory
+/// behind them, never given back, and lets what `section.describe(begin, size)` says be found for
+/// them. The parts in use are mapped over it. `section` has to stay as long, for ever. Not under the
+/// process's lock: asks the dynamic linker. Where that cannot load it (static programs; no /proc, no
+/// memfd_create) the unwinders are told, with the consequences of unwinders.hpp. Errors:
+/// out_of_memory.
 FTRACE_NOTRACE inline result<unwound_space> make_unwound_space(arch::return_unwind_section& section,
                                                                std::size_t largest,
                                                                std::size_t smallest) {

@@ -29,8 +29,8 @@
 namespace ftrace::inline v0::detail {
 
 /// All veneers of one kind in the process. They are never taken away: a thread may be on its way
-/// through one. The same context and target get the same veneer again, so switching the same ops on and off
-/// needs no more of them.
+/// through one. The same context and target get the same veneer again, so switching the same ops on
+/// and off needs no more of them.
 class veneer_pool {
 public:
     /// `own`: of this kind, in an object that stays loaded; null: pages only.
@@ -137,6 +137,7 @@ private:
     /// Without memory for it the veneers work all the same.
     FTRACE_NOTRACE static const arch::veneer_unwind_section* tell_unwinders(
         std::uintptr_t code, arch::veneer_kind kind) {
+        if (!unwinders().any()) return nullptr;
         auto* const section = new (std::nothrow) arch::veneer_unwind_section(code, kind);
         if (section == nullptr) return nullptr;
         register_unwind_section(*section, unwinders());

@@ -146,8 +146,8 @@ FTRACE_LOCAL inline constinit linker_functions found_linker_functions;
 FTRACE_LOCAL inline constinit bool looked_for_linker_functions = false;
 
 /// Looked up, once, and not named, since naming dlopen makes the linker warn about every static
-/// program. Calls of them are made outside of sections and of the process's lock: the dynamic linker has
-/// a lock of its own, which it holds while it runs constructors.
+/// program. Calls of them are made outside of sections and of the process's lock: the dynamic
+/// linker has a lock of its own, which it holds while it runs constructors.
 FTRACE_NOTRACE inline const linker_functions& dynamic_linker() {
     if (__atomic_load_n(&looked_for_linker_functions, __ATOMIC_ACQUIRE))
         return found_linker_functions;

@@ -81,18 +81,19 @@ struct loaded_image {
         const std::uintptr_t header = ::getauxval(AT_SYSINFO_EHDR);
         return header != 0 && holds(header, 1, PF_R);
     }
-    /// Whether there are functions in it, and a file that names them. Objects without code are data,
-    /// or nothing but address space (patch/unwound_space.hpp).
+    /// Whether there are functions in it, and a file that names them. Objects without code are
+    /// data, or nothing but address space (patch/unwound_space.hpp).
     [[nodiscard]] FTRACE_NOTRACE bool has_functions() const noexcept {
         for (std::size_t i = 0; i < segment_count; ++i)
             if (segments[i].p_type == PT_LOAD && (segments[i].p_flags & PF_X) != 0)
                 return !is_vdso();
         return false;
     }
-    /// Looks for the file this image was loaded from, if it has functions: under the loader's name for it; as
-    /// /proc/self/exe, which is there even if the file was deleted; then where the kernel says it
-    /// lies now. A relative name may have lost its meaning since, a file its name, and a program
-    /// started through its loader, `ld-linux-x86-64.so.2 ./program`, is not what /proc/self/exe is.
+    /// Looks for the file this image was loaded from, if it has functions: under the loader's name
+    /// for it; as /proc/self/exe, which is there even if the file was deleted; then where the
+    /// kernel says it lies now. A relative name may have lost its meaning since, a file its name,
+    /// and a program started through its loader, `ld-linux-x86-64.so.2 ./program`, is not what
+    /// /proc/self/exe is.
     [[nodiscard]] FTRACE_NOTRACE image_file find_file() const {
         image_file found;
         if (!has_functions()) return found;

@@ -73,6 +73,8 @@ struct end_words {
     std::uint64_t words[3 * (ring_buffer::largest_event - 1)];
     std::uint32_t count = 0;
 
+    FTRACE_NO_INSTRUMENTATION end_words() noexcept {}
+
     /// `ran`: how many nanoseconds the thread ran; unknown_ticks.
     FTRACE_NO_INSTRUMENTATION void fill(const recorder& wanted, const ftrace_graph_ret& call,
                                         const graph_call& began, bool here, std::uint64_t ran,

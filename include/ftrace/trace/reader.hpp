@@ -111,7 +111,8 @@ private:
             event.end = stamp.end;
             const bool here = take_end(event, stamp.slots - 1, words);
             if (sleep_time_ && end_is_exact(event.end, here))
-                event.duration = clock_.duration(slot.words[0] - slot.words[2]);
+                event.duration = clock_.duration(
+                    slot.words[0] > slot.words[2] ? slot.words[0] - slot.words[2] : 0);
         } else {
             event.parent_ip = slot.words[2];
             if (stamp.slots > 1) {
@@ -138,7 +139,7 @@ private:
         if (slots == 0) return true;
         event.overrun = static_cast<std::uint32_t>(words[0]);
         const auto tid = static_cast<pid_t>(words[0] >> 32);
-        if (tid != 0) moved_.push_back({out_.events.size(), {tid, words[1]}});
+        if (tid != 0) note_moved(event, {tid, words[1]});
         if (words[2] != unknown_ticks) event.duration = words[2];
         if (slots > 1) take_exception(event, slots - 1, words + 3);
         return tid == 0;
@@ -160,8 +161,17 @@ private:
     using thread_key = std::pair<pid_t, std::uint64_t>;  // id and generation
     struct moved_end {
         std::size_t event;
+        bool has_call;  ///< the event before it is the call, which was held back
         thread_key began;
     };
+
+    FTRACE_NOTRACE void note_moved(const trace_event& end, const thread_key& began) {
+        const trace_event* const before = out_.events.empty() ? nullptr : &out_.events.back();
+        const bool has_call = before != nullptr && before->thread == end.thread &&
+                              before->kind == event_kind::graph_entry && end.ends(*before) &&
+                              before->depth == end.depth;
+        moved_.push_back({out_.events.size(), has_call, began});
+    }
 
     /// The end of a call that another thread began. If that is gone, the call's end was noticed when
     /// its memory was used again: whoever did that had nothing to do with it.
@@ -169,6 +179,7 @@ private:
         const auto began = threads_.find(each.began);
         if (began == threads_.end()) return;
         trace_event& event = out_.events[each.event];
+        if (each.has_call) out_.events[each.event - 1].thread = began->second;
         if (event.end == graph_end::returned || event.end == graph_end::exception)
             event.began_on = began->second;
         else

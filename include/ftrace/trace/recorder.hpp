@@ -14,8 +14,8 @@ namespace ftrace::inline v0::detail {
 
 /// Sites in order.
 struct graph_sites {
-    const std::uintptr_t* sites = nullptr;
-    std::size_t count = 0;
+    const std::uintptr_t* sites;
+    std::size_t count;
 
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool empty() const noexcept { return count == 0; }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool contains(std::uintptr_t site) const noexcept {
@@ -50,8 +50,8 @@ struct recorder {
     std::uint64_t threshold = 0;        ///< nanoseconds; calls that take less are left out
     std::uint64_t threshold_ticks = 0;  ///< the same in ticks
     int max_depth = 0;                  ///< 0: no limit
-    graph_sites graph_functions;        ///< traced with all they call; none: every function
-    graph_sites graph_notrace;          ///< not traced, and nothing they call
+    graph_sites graph_functions{};      ///< traced with all they call; none: every function
+    graph_sites graph_notrace{};        ///< not traced, and nothing they call
 
     /// How many slots a call takes.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uint32_t call_slots() const noexcept {

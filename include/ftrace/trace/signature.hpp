@@ -151,7 +151,8 @@ struct function_signature {
     /// Whether the compiler may have given the function other parameters than its name says.
     bool may_be_changed = false;
     std::vector<parameter_type> parameters;
-    parameter_type result;  ///< `unknown` where the name does not say; `none`: void
+    /// `unknown` where the name does not say; `none`: void.
+    parameter_type result{parameter_kind::unknown, 64};
 };
 
 /// The signature of a demangled function. `demangled` is all the linker name says; C names have no

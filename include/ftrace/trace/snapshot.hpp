@@ -31,6 +31,10 @@ struct trace_event {
     [[nodiscard]] FTRACE_NOTRACE constexpr std::uint32_t call_thread() const {
         return began_on == same_thread ? thread : began_on;
     }
+    /// Whether a graph_return may be the end of a call, at the same depth of the same thread.
+    [[nodiscard]] FTRACE_NOTRACE constexpr bool ends(const trace_event& call) const {
+        return ip == call.ip && (call_time == unknown || call_time == call.time);
+    }
 
     event_kind kind = event_kind::none;
     graph_end end = graph_end::returned;  ///< graph_return: how the call ended

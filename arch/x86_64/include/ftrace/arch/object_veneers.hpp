@@ -5,8 +5,8 @@
 //
 // As in a mapped page (veneer.hpp), but for the distance to the words, which lie in the object's
 // .bss. The rule for unwinders is that of veneer_unwind.hpp, in the object's .eh_frame. In front of
-// the first veneer is room for another, which stands under the rule as well: of the instruction that a
-// signal interrupted, LLVM's unwinder looks up the byte before it.
+// the first veneer is room for another, which stands under the rule as well: of the instruction
+// that a signal interrupted, LLVM's unwinder looks up the byte before it.
 #pragma once
 
 #include <cstddef>
