@@ -4,11 +4,8 @@
 #include <string_view>
 
 #include "random_interpreter.hpp"
-#include "sanitizers.hpp"
 
 namespace random_programs {
-
-constexpr bool sanitized = built_with::address_sanitizer || built_with::thread_sanitizer;
 
 /// Whether calls at the ends of functions are jumps: sanitizers have something to do behind them.
 #if defined(__clang__)

@@ -16,8 +16,11 @@
 #include <string>
 
 #include "random_notes.hpp"
+#include "sanitizers.hpp"
 
 namespace random_programs {
+
+constexpr bool sanitized = built_with::address_sanitizer || built_with::thread_sanitizer;
 
 #define APART __attribute__((noinline))
 
@@ -136,6 +139,7 @@ struct machine {
     unsigned long next_result(unsigned function) { return sum = sum * 31 + function; }
 
     bool may_jump(const landing& to) {
+        if (to.by_context && sanitized) return false;  // they know of longjmp only
         return !to.jumped && to.flying == on().flying.size() && to.handled == on().handled.size();
     }
     /// Jumps to one of those landings that can be jumped to.
