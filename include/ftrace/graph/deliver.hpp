@@ -34,10 +34,19 @@ struct call_end {
     arch::x87_results* x87 = nullptr;  ///< of a return
 };
 
-FTRACE_STUB_INLINE void* thread_data_of(shadow_stack& stack, const fgraph_ops& ops,
-                                        std::uint32_t ticket) noexcept {
+FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void* find_thread_data(
+    const graph_state& state, shadow_stack& stack, std::size_t size,
+    std::uint32_t ticket) noexcept {
+    if (void* const kept = stack.find_thread_data(ticket)) return kept;
+    stack.forget_thread_data([&state](std::uint32_t other) FTRACE_NO_INSTRUMENTATION {
+        return state.table.find(other) == nullptr;
+    });
+    return stack.make_thread_data(ticket, size);
+}
+FTRACE_STUB_INLINE void* thread_data_of(const graph_state& state, shadow_stack& stack,
+                                        const fgraph_ops& ops, std::uint32_t ticket) noexcept {
     const std::size_t size = graph_access::options(ops).thread_data;
-    return __builtin_expect(size == 0, 1) ? nullptr : stack.thread_data(ticket, size);
+    return __builtin_expect(size == 0, 1) ? nullptr : find_thread_data(state, stack, size, ticket);
 }
 
 /// Inside a section of the calling thread, whose shadow stack is `mine`.
@@ -56,7 +65,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void tell_one(
                                  end.exception,
                                  end.handler,
                                  data,
-                                 thread_data_of(mine, *ops, ticket)};
+                                 thread_data_of(state, mine, *ops, ticket)};
     graph_access::ret (*ops)(event, *ops, regs);
 }
 

@@ -26,8 +26,9 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void enter_only(
         return graph_access::miss(ops);
     shadow_stack* const keeper =
         options.thread_data == 0 ? nullptr : stack_of_thread(state, thread);
-    void* const kept =
-        keeper == nullptr ? nullptr : thread_data_of(*keeper, ops, graph_access::ticket(ops));
+    void* const kept = keeper == nullptr
+                           ? nullptr
+                           : thread_data_of(state, *keeper, ops, graph_access::ticket(ops));
     const auto entry = graph_access::entry(ops);
     if (entry != nullptr)
         entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, kept, around}, ops,
@@ -88,7 +89,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool hook_with_option
         graph_access::miss(ops);
         return false;
     }
-    void* const kept = thread_data_of(*call.stack, ops, ticket);
+    void* const kept = thread_data_of(state, *call.stack, ops, ticket);
     if (!ask(state, ops, func, call, data, kept, regs)) {
         call.stack->data().give(data);
         return false;

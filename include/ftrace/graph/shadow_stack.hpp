@@ -221,11 +221,16 @@ public:
 
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION data_pool& data() noexcept { return data_; }
 
-    /// What an ops keeps of this thread: `size` bytes, zero at first. nullptr: no memory.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* thread_data(std::uint32_t ticket,
-                                                              std::size_t size) noexcept {
+    /// What an ops keeps of this thread; nullptr: nothing yet.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* find_thread_data(
+        std::uint32_t ticket) const noexcept {
         for (kept_data* each = kept_; each != nullptr; each = each->next)
             if (each->ticket == ticket) return each + 1;
+        return nullptr;
+    }
+    /// `size` bytes of it, zero. nullptr: no memory.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* make_thread_data(std::uint32_t ticket,
+                                                                   std::size_t size) noexcept {
         auto* const made = static_cast<kept_data*>(data_.take(sizeof(kept_data) + size));
         if (made == nullptr) return nullptr;
         made->next = kept_;
@@ -233,7 +238,7 @@ public:
         kept_ = made;
         return made + 1;
     }
-    /// Gives back what ops kept that are gone, or all.
+    /// Gives back what ops kept that are gone.
     template <class IsGone>
     FTRACE_NO_INSTRUMENTATION void forget_thread_data(IsGone is_gone) noexcept {
         for (kept_data** link = &kept_; *link != nullptr;) {
