@@ -57,4 +57,45 @@ private:
     piece* free_[orders];
 };
 
+/// What fgraph_ops keep of one thread. Made in zeroed memory.
+class thread_data {
+public:
+    /// What the ops with this ticket keeps; nullptr: nothing yet.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* find(std::uint32_t ticket) const noexcept {
+        for (kept* each = first_; each != nullptr; each = each->next)
+            if (each->ticket == ticket) return each + 1;
+        return nullptr;
+    }
+    /// `size` bytes of it, zero. nullptr: no memory.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* make(data_pool& pool, std::uint32_t ticket,
+                                                       std::size_t size) noexcept {
+        auto* const made = static_cast<kept*>(pool.take(sizeof(kept) + size));
+        if (made == nullptr) return nullptr;
+        made->next = first_;
+        made->ticket = ticket;
+        first_ = made;
+        return made + 1;
+    }
+    /// Gives back what ops kept that are gone.
+    template <class IsGone>
+    FTRACE_NO_INSTRUMENTATION void forget(data_pool& pool, IsGone is_gone) noexcept {
+        for (kept** link = &first_; *link != nullptr;) {
+            kept* const each = *link;
+            if (!is_gone(each->ticket)) {
+                link = &each->next;
+                continue;
+            }
+            *link = each->next;
+            pool.give(each);
+        }
+    }
+
+private:
+    struct alignas(16) kept {
+        kept* next;
+        std::uint32_t ticket;
+    };
+    kept* first_;
+};
+
 }  // namespace ftrace::inline v0::detail

@@ -37,11 +37,11 @@ struct call_end {
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void* find_thread_data(
     const graph_state& state, shadow_stack& stack, std::size_t size,
     std::uint32_t ticket) noexcept {
-    if (void* const kept = stack.find_thread_data(ticket)) return kept;
-    stack.forget_thread_data([&state](std::uint32_t other) FTRACE_NO_INSTRUMENTATION {
+    if (void* const kept = stack.kept().find(ticket)) return kept;
+    stack.kept().forget(stack.data(), [&state](std::uint32_t other) FTRACE_NO_INSTRUMENTATION {
         return state.table.find(other) == nullptr;
     });
-    return stack.make_thread_data(ticket, size);
+    return stack.kept().make(stack.data(), ticket, size);
 }
 FTRACE_STUB_INLINE void* thread_data_of(const graph_state& state, shadow_stack& stack,
                                         const fgraph_ops& ops, std::uint32_t ticket) noexcept {

@@ -84,7 +84,8 @@ private:
                              if (told) tell(*stack, frame, how);
                          });
         ends.expect(*stack);
-        stack->forget_thread_data([](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
+        stack->kept().forget(stack->data(),
+                             [](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
         return stack;
     }
     FTRACE_NO_INSTRUMENTATION shadow_stack* make_stack() noexcept {

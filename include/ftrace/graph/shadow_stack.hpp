@@ -18,8 +18,8 @@
 #include <ftrace/arch/return_trampoline.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/stack_range.hpp>
-#include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/call_data.hpp>
+#include <ftrace/graph/frame_pool.hpp>
 #include <ftrace/graph/graph_end.hpp>
 #include <ftrace/graph/other_stacks.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
@@ -60,7 +60,7 @@ public:
                 return;
             leave(frame, graph_end::abandoned, tell);
         });
-        blocks_ = &blocks;
+        frames_.take_from(blocks);
         owner_ = owner;
         generation_ = generation;
         stack_ = stack;
@@ -80,10 +80,11 @@ public:
     [[nodiscard]] FTRACE_STUB_INLINE bool arrive_nested(std::uintptr_t* slot,
                                                         arrival& call) noexcept {
         const std::uintptr_t at = address(slot);
-        if (!on_own_stack(at) || free_ == nullptr || others_.signal_stack_is_in_use()) return false;
+        if (!on_own_stack(at) || !frames_.has_free() || others_.signal_stack_is_in_use())
+            return false;
         if (own_ != nullptr && own_->where() <= at) return false;
-        call = {slot, *slot, free_, own_, own_ == nullptr ? 0 : own_->depth + 1, false, false};
-        free_ = free_->behind;
+        call = {slot,  *slot, frames_.take_free(), own_, own_ == nullptr ? 0 : own_->depth + 1,
+                false, false};
         return true;
     }
 
@@ -109,10 +110,10 @@ public:
             call.around = own_;
         }
         if (call.around == nullptr) {
-            call.frame = take_frame();
+            call.frame = frames_.take(this);
         } else if (call.around->where() != at) {
             call.depth = call.around->depth + 1;
-            call.frame = take_frame();
+            call.frame = frames_.take(this);
         } else {
             join_chain(call, tell);
         }
@@ -140,7 +141,7 @@ public:
     }
     FTRACE_NO_INSTRUMENTATION void cancel(const arrival& call) noexcept {
         if (*call.slot != call.ret) *call.slot = call.ret;  // it had taken another call's place
-        free_frame(call.frame);
+        frames_.give(call.frame);
     }
 
     /// One more fgraph_ops for a call that is hooked. false: no room.
@@ -185,7 +186,7 @@ public:
     FTRACE_STUB_INLINE void give_back(shadow_frame* frame) noexcept {
         if (__builtin_expect(frame->data != nullptr || frame->more != nullptr, 0))
             give_back_data(frame);
-        free_frame(frame);
+        frames_.give(frame);
     }
     /// The call ended on another thread, or where the lists cannot be touched. Its frame is collected
     /// later. False: it had ended before.
@@ -221,47 +222,13 @@ public:
 
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION data_pool& data() noexcept { return data_; }
 
-    /// What an ops keeps of this thread; nullptr: nothing yet.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* find_thread_data(
-        std::uint32_t ticket) const noexcept {
-        for (kept_data* each = kept_; each != nullptr; each = each->next)
-            if (each->ticket == ticket) return each + 1;
-        return nullptr;
-    }
-    /// `size` bytes of it, zero. nullptr: no memory.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION void* make_thread_data(std::uint32_t ticket,
-                                                                   std::size_t size) noexcept {
-        auto* const made = static_cast<kept_data*>(data_.take(sizeof(kept_data) + size));
-        if (made == nullptr) return nullptr;
-        made->next = kept_;
-        made->ticket = ticket;
-        kept_ = made;
-        return made + 1;
-    }
-    /// Gives back what ops kept that are gone.
-    template <class IsGone>
-    FTRACE_NO_INSTRUMENTATION void forget_thread_data(IsGone is_gone) noexcept {
-        for (kept_data** link = &kept_; *link != nullptr;) {
-            kept_data* const each = *link;
-            if (!is_gone(each->ticket)) {
-                link = &each->next;
-                continue;
-            }
-            *link = each->next;
-            data_.give(each);
-        }
-    }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_data& kept() noexcept { return kept_; }
 
     shadow_stack* next = nullptr;  ///< of all in the process
     pid_t process = 0;             ///< a child of fork() has other threads
     int end_rounds = 0;            ///< thread_end.hpp
 
 private:
-    struct alignas(16) kept_data {
-        kept_data* next;
-        std::uint32_t ticket;
-    };
-
     [[nodiscard]] FTRACE_STUB_INLINE static std::uintptr_t address(const void* pointer) noexcept {
         return reinterpret_cast<std::uintptr_t>(pointer);
     }
@@ -312,7 +279,7 @@ private:
             call.around = before->around;
             leave(before, graph_end::tail_call, tell);
         }
-        call.frame = take_frame();
+        call.frame = frames_.take(this);
     }
 
     template <class Tell>
@@ -346,25 +313,6 @@ private:
             slot, [this](shadow_frame* frame) FTRACE_NO_INSTRUMENTATION { give_back(frame); });
     }
 
-    FTRACE_NO_INSTRUMENTATION shadow_frame* take_frame() noexcept {
-        if (__builtin_expect(free_ == nullptr, 0)) {
-            if (fresh_ == fresh_end_) {
-                const block_pool::new_frames more = blocks_->open(this, fresh_end_);
-                if (more.begin == nullptr) return nullptr;
-                fresh_ = more.begin;
-                fresh_end_ = more.end;
-            }
-            return fresh_++;
-        }
-        shadow_frame* const frame = free_;
-        free_ = frame->behind;
-        return frame;
-    }
-    FTRACE_STUB_INLINE void free_frame(shadow_frame* frame) noexcept {
-        __atomic_store_n(&frame->slot, shadow_frame::unused, __ATOMIC_RELAXED);
-        frame->behind = free_;
-        free_ = frame;
-    }
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void give_back_data(
         const shadow_frame* frame) noexcept {
         data_.give(frame->data);
@@ -379,15 +327,12 @@ private:
     std::uint64_t generation_;  // of the owner, which rises when another thread takes it
     stack_range stack_;
     shadow_frame* own_;  // the innermost call on the thread's own stack
-    shadow_frame* free_;
-    shadow_frame* fresh_;
-    shadow_frame* fresh_end_;
-    block_pool* blocks_;
+    frame_pool frames_;
     std::uint64_t overruns_;
     std::uint64_t unreturned_;
     other_stacks others_;
     data_pool data_;
-    kept_data* kept_;
+    thread_data kept_;
 };
 
 }  // namespace ftrace::inline v0::detail
