@@ -117,15 +117,13 @@ private:
         show_left_ones(done);
         if (seen.entry) {
             if (seen.slot != done.slot) wrong("the return address is elsewhere");
-            // Calls of a fiber that was dropped may be taken for some of the next one on its stack.
-            int around = 0;
-            bool known = true;
-            for (const auto& [number, call] : open_) {
-                if (call.stack != done.stack) continue;
-                if (call.left && call.how == way::abandoned) known = false;
-                if (call.slot >= done.slot) ++around;
-            }
-            if (known && seen.depth != around) wrong(text("its depth is %d", around));
+            // Calls of a fiber that was dropped may be taken for calls around those of the next one on its stack.
+            int around = 0, dropped = 0;
+            for (const auto& [number, call] : open_)
+                if (call.stack == done.stack && call.slot >= done.slot)
+                    ++(call.left && call.how == way::abandoned ? dropped : around);
+            if (seen.depth < around || seen.depth > around + dropped)
+                wrong(text("its depth is %d", around));
             open_[done.call] = {done.function, done.stack, done.slot, false, {}, seen.depth};
             return;
         }
@@ -149,13 +147,20 @@ private:
         if (found == open_.end() || !found->second.left) return wrong("it has not been left");
         const open_call& call = found->second;
         if (seen.function != call.function) wrong("it is another function's");
-        // Whether a fiber jumped out of its calls or was dropped and its stack given to another looks the same.
-        if (seen.ended != call.how && call.stack == 0) wrong("it was left otherwise");
+        if (seen.ended != call.how && !looks_left_inside(call)) wrong("it was left otherwise");
         if (seen.depth != call.depth) wrong("its depth was another");
         for (auto later = std::next(found); later != open_.end(); ++later)
             if (later->second.left && later->second.stack == call.stack && call.how == way::longjmp)
                 wrong(text("call %lu inside it comes first", later->first));
         open_.erase(found);
+    }
+    // Calls of a dropped fiber look like ones that were jumped out of, as long as one around them may still go on: the
+    // next fiber's calls are inside that one.
+    bool looks_left_inside(const open_call& call) const {
+        if (call.how != way::abandoned) return false;
+        for (const auto& [number, outer] : open_)
+            if (outer.left && outer.stack == call.stack && outer.slot > call.slot) return true;
+        return false;
     }
     // What should have been told before.
     void show_left_ones(const note& by) {
@@ -165,6 +170,7 @@ private:
                            kinds[call.function].name));
     }
     static bool is_shown(const open_call& call, const note& by) {
+        // Of the next fiber's first calls not all are known to be on the same stack.
         if (call.how == way::abandoned) return false;
         return call.slot < by.slot || (by.entry && call.slot == by.slot);
     }

@@ -160,7 +160,8 @@ struct machine {
     }
 
     void exit_thread() {
-        if (here != &own || on().noexcepts != 0) return;
+        // catch (...) cannot stop what unwinds a thread while it handles an exception of C++.
+        if (here != &own || on().noexcepts != 0 || !on().handled.empty()) return;
         book.flies(on(), nullptr, true);
         ::pthread_exit(nullptr);
     }

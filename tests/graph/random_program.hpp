@@ -217,8 +217,13 @@ private:
     actions list(unsigned depth, unsigned most, place where = place::anywhere) {
         actions all;
         if (depth >= deepest_) return all;
-        for (unsigned n = random_.below(most + 1); n > 0 && left_ > 0; --n)
-            all.push_back(one_action(depth, where));
+        for (unsigned n = random_.below(most + 1); n > 0 && left_ > 0; --n) {
+            const action next = one_action(depth, where);
+            // A fiber that jumps when it goes on.
+            if (next.what == act::jumps && can_.fibers && random_.percent(40))
+                all.push_back({act::yields, 0, nullptr});
+            all.push_back(next);
+        }
         return all;
     }
     action one_action(unsigned depth, place where) {
