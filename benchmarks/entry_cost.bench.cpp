@@ -4,28 +4,16 @@
 //
 // Time is the thread's own CPU time; the repetitions of all rows take turns in random order, each
 // is short, and the median of each row counts. Threads are pinned.
-#include <benchmark/benchmark.h>
-#include <sched.h>
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <ftrace/ftrace.hpp>
 #include <ftrace/ops/direct.hpp>
 #include <ftrace/probe/probe.hpp>
-#include <map>
-#include <memory>
-#include <string>
-#include <utility>
-#include <vector>
 
+#include "call_cost.hpp"
 #include "entry_cost_work.hpp"
 #include "entry_limit.hpp"
 
 namespace {
+
+using namespace call_cost;
 
 constexpr int calls = 1000;
 
@@ -35,15 +23,6 @@ template <int>
 void empty(unsigned long, unsigned long, ftrace::ftrace_ops&, ftrace::ftrace_regs&) noexcept {}
 FTRACE_GENERAL_REGS_ONLY void empty_integer(unsigned long, unsigned long, ftrace::ftrace_ops&,
                                             ftrace::integer_regs&) noexcept {}
-
-template <class Result>
-auto checked(Result&& result) {
-    if (result) return *std::forward<Result>(result);
-    std::fprintf(stderr, "entry_cost: %s\n", result.error().message.c_str());
-    std::exit(1);
-}
-
-using attached = std::shared_ptr<void>;
 
 template <class Op>
 struct one_op {
@@ -129,36 +108,10 @@ attached attach_beside(std::index_sequence<N...>) {
     return beside;
 }
 
-/// Writes the call of a hand-written stub into the site.
-class by_hand {
-public:
-    explicit by_hand(void (*stub)()) : site_(reinterpret_cast<std::uintptr_t>(&traced_work)) {
-        namespace arch = ftrace::arch;
-        const auto* const entry = reinterpret_cast<const unsigned char*>(site_);
-        if (arch::is_landing_pad(entry, sizeof arch::landing_pad))
-            site_ += sizeof arch::landing_pad;
-        before_ = arch::read_site(site_);
-        write(arch::call_site(site_, reinterpret_cast<std::uintptr_t>(stub)));
-    }
-    ~by_hand() { write(before_); }
-    by_hand(const by_hand&) = delete;
-    by_hand& operator=(const by_hand&) = delete;
-
-private:
-    void write(const ftrace::arch::site_bytes& bytes) const {
-        void* const page = reinterpret_cast<void*>(site_ & ~std::uintptr_t{4095});
-        if (::mprotect(page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC) != 0) std::exit(1);
-        std::memcpy(reinterpret_cast<void*>(site_), bytes.byte, sizeof bytes.byte);
-        ::mprotect(page, 8192, PROT_READ | PROT_EXEC);
-    }
-    std::uintptr_t site_;
-    ftrace::arch::site_bytes before_;
-};
 template <void (*Stub)()>
 attached attach_limit() {
-    return std::make_shared<by_hand>(Stub);
+    return std::make_shared<by_hand>(reinterpret_cast<const void*>(&traced_work), Stub);
 }
-attached attach_nothing() { return {}; }
 attached attach_two() { return attach_list(std::make_index_sequence<2>{}); }
 attached attach_ten() { return attach_list(std::make_index_sequence<10>{}); }
 attached attach_unrelated() { return attach_beside(std::make_index_sequence<100>{}); }
@@ -203,30 +156,6 @@ constexpr const char* two_threads = "ARGS, two threads at once";
 
 attached on_site;
 
-void pin(int thread) {
-    cpu_set_t allowed, one;
-    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-    static const cpu_set_t all = allowed;  // as the process was started
-    int skip = thread % CPU_COUNT(&all);
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-        if (!CPU_ISSET(cpu, &all) || skip-- > 0) continue;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        ::sched_setaffinity(0, sizeof one, &one);
-        return;
-    }
-}
-
-/// Where the stack lies within a cache line decides which of a stub's stores share one: every repetition has another
-/// place, so that no row is measured at its best or worst only.
-__attribute__((always_inline)) inline void move_stack() {
-    static std::atomic<unsigned> turn{0};
-    constexpr unsigned line = 64, step = 16;
-    volatile char* const room =
-        static_cast<volatile char*>(__builtin_alloca(turn++ * step % line + step));
-    room[0] = 0;
-}
-
 template <int (*Work)(int) noexcept>
 void measure(benchmark::State& state) {
     pin(state.thread_index());
@@ -241,43 +170,28 @@ void measure(benchmark::State& state) {
 
 // ---- The table ------------------------------------------------------------------------------
 
-class table : public benchmark::BenchmarkReporter {
+class table : public row_times {
 public:
-    bool ReportContext(const Context&) override { return true; }
-    void ReportRuns(const std::vector<Run>& runs) override {
-        for (const Run& run : runs)
-            if (run.run_type == Run::RT_Iteration)
-                times_[run.run_name.function_name].push_back(run.GetAdjustedCPUTime() / calls);
-    }
     void Finalize() override {
         std::printf(
             "| a call of a function | ns | of the limit | wanted | the limit |\n"
             "| --- | ---: | ---: | ---: | --- |\n");
         for (const row& each : rows) {
-            if (times_.count(each.name) == 0) continue;
-            const double time = median(each.name);
+            if (!has(each.name)) continue;
+            const double time = median(each.name) / calls;
             std::printf("| %s | %.2f |", each.name, time);
-            if (each.limit == nullptr || times_.count(each.limit) == 0) {
+            if (each.limit == nullptr || !has(each.limit)) {
                 std::printf(" | | |\n");
                 continue;
             }
-            std::printf(" %.2f |", time / median(each.limit));
+            std::printf(" %.2f |", time * calls / median(each.limit));
             if (each.wanted != 0) std::printf(" %.2f", each.wanted);
             std::printf(" | %s |\n", each.limit);
         }
-        if (times_.count(two_threads) != 0 && times_.count(one_args) != 0)
+        if (has(two_threads) && has(one_args))
             std::printf("\nTwo threads do %.2f times the calls of one (wanted: 1.95).\n",
                         2 * median(one_args) / median(two_threads));
     }
-
-private:
-    double median(const std::string& name) {
-        std::vector<double>& times = times_[name];
-        std::nth_element(times.begin(), times.begin() + std::ptrdiff_t(times.size() / 2),
-                         times.end());
-        return times[times.size() / 2];
-    }
-    std::map<std::string, std::vector<double>> times_;
 };
 
 template <int Row>
@@ -298,11 +212,6 @@ void add_rows(std::index_sequence<Row...>) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    char interleaved[] = "--benchmark_enable_random_interleaving=true",
-         repeated[] = "--benchmark_repetitions=51", brief[] = "--benchmark_min_time=0.005";
-    std::vector<char*> arguments{argv[0], interleaved, repeated, brief};
-    arguments.insert(arguments.end(), argv + 1, argv + argc);
-    int count = static_cast<int>(arguments.size());
     pin(0);
     add_rows(std::make_index_sequence<std::size(rows)>{});
     constexpr int args_row = 7;
@@ -311,8 +220,6 @@ int main(int argc, char** argv) {
         ->Setup(set_up<args_row>)
         ->Teardown(tear_down)
         ->Threads(2);
-    benchmark::Initialize(&count, arguments.data());
-    if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 1;
     table report;
-    benchmark::RunSpecifiedBenchmarks(&report);
+    return run(argc, argv, report);
 }

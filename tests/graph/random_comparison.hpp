@@ -147,20 +147,13 @@ private:
         if (found == open_.end() || !found->second.left) return wrong("it has not been left");
         const open_call& call = found->second;
         if (seen.function != call.function) wrong("it is another function's");
-        if (seen.ended != call.how && !looks_left_inside(call)) wrong("it was left otherwise");
+        // A dropped fiber's calls look like ones that were jumped out of, if the next fiber's are taken to be inside them.
+        if (seen.ended != call.how && call.how != way::abandoned) wrong("it was left otherwise");
         if (seen.depth != call.depth) wrong("its depth was another");
         for (auto later = std::next(found); later != open_.end(); ++later)
             if (later->second.left && later->second.stack == call.stack && call.how == way::longjmp)
                 wrong(text("call %lu inside it comes first", later->first));
         open_.erase(found);
-    }
-    // Calls of a dropped fiber look like ones that were jumped out of, as long as one around them may still go on: the
-    // next fiber's calls are inside that one.
-    bool looks_left_inside(const open_call& call) const {
-        if (call.how != way::abandoned) return false;
-        for (const auto& [number, outer] : open_)
-            if (outer.left && outer.stack == call.stack && outer.slot > call.slot) return true;
-        return false;
     }
     // What should have been told before.
     void show_left_ones(const note& by) {
