@@ -14,12 +14,12 @@ int recorded_in_line(int x) noexcept;  // with what a recorder does written into
 
 #define RETURN_COST_WORK(name) \
     __attribute__((noinline, aligned(64))) int name(int x) noexcept { return x * 5 + 1; }
-#define RETURN_COST_NESTED(name)                                            \
+#define RETURN_COST_NESTED(name)                                                \
     __attribute__((noinline, aligned(64))) int name(int x, int more) noexcept { \
-        if (more == 0) return x * 5 + 1;                                    \
-        int result = name(x, more - 1);                                     \
-        __asm__ volatile("" : "+r"(result)); /* no loop of it */            \
-        return result + 1;                                                  \
+        if (more == 0) return x * 5 + 1;                                        \
+        int result = name(x, more - 1);                                         \
+        __asm__ volatile("" : "+r"(result)); /* no loop of it */                \
+        return result + 1;                                                      \
     }
 
 /// What a recorder writes at a call's begin and end.
@@ -54,7 +54,7 @@ void hijack_guarded(unsigned long ip, unsigned long parent_ip, void* context, vo
 
 /// A function that a compiler made call hooks, and those hooks. In files of their own, compiled in the compiler's way.
 struct compiled_hooks {
-    const char* name;             // of the way
+    const char* name;  // of the way
     int (*work)(int) noexcept;
     bool (*record)(bool whether);  // the hooks record, or do nothing; false: not possible here
     bool (*detach)();              // hooks are called no more, if that can be
