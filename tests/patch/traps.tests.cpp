@@ -206,16 +206,24 @@ TEST_CASE("traps: the program's own reach it also while text changes in other th
 }
 
 TEST_CASE("traps: icebp and int $3 of the program are the program's", "[patch]") {
-    one_registration();
     for (void (*const instruction)() : {icebp, long_int3}) {
-        const int status = status_of_child([&] {
-            handle_traps(on_trap);
-            one_registration();
-            traps = 0;
-            ::alarm(10);  // who runs the instruction again and again does not end
-            instruction();
-            ::_exit(traps == 1 ? 0 : 1);
-        });
+        const auto run = [&](bool registers) {
+            return status_of_child([&] {
+                handle_traps(on_trap);
+                if (registers) one_registration();
+                traps = 0;
+                ::alarm(10);  // who runs the instruction again and again does not end
+                instruction();
+                ::_exit(traps == 1 ? 0 : 1);
+            });
+        };
+        // Some virtual machines deliver icebp in front of the instruction, again and again.
+        if (run(false) != 0) {
+            WARN("not tested: this machine does not get past the instruction by itself");
+            continue;
+        }
+        one_registration();
+        const int status = run(true);
         CHECK(WIFEXITED(status));
         CHECK(WEXITSTATUS(status) == 0);
     }
