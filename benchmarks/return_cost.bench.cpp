@@ -132,9 +132,7 @@ struct row {
     int depth = 0;      // of nested calls
     int events = 0;     // that a call writes into the ring by hand
 
-    [[nodiscard]] int count() const {
-        return depth == 0 ? most_calls : most_calls / depth * depth;
-    }
+    [[nodiscard]] int count() const { return depth == 0 ? most_calls : most_calls / depth * depth; }
     /// The same calls, without hooks.
     [[nodiscard]] std::string plain() const {
         return depth == 0 ? "compiled without sites" : "without sites, " + at_depth(depth);
@@ -148,13 +146,15 @@ constexpr int depths[] = {1, 8, 32, 1000};
 
 std::vector<row> all_rows() {
     const char *bare = "by hand, bare", *called = "by hand, empty functions called",
-               *only_entry = "an ops, entry only", *in_line = "in line: two rdtsc, two events of 32 bytes";
+               *only_entry = "an ops, entry only",
+               *in_line = "in line: two rdtsc, two events of 32 bytes";
     std::vector<row> rows = {
         {"compiled without sites", attach_nothing, call<plain_work>, ""},
         {"site, nothing attached", attach_nothing, call<traced_work>, ""},
         {bare, attach_by_hand<hijack_bare>, call<traced_work>, ""},
         {called, attach_by_hand<hijack_called>, call<traced_work>, ""},
-        {"by hand, guard and errno, too", attach_by_hand<hijack_guarded>, call<traced_work>, called},
+        {"by hand, guard and errno, too", attach_by_hand<hijack_guarded>, call<traced_work>,
+         called},
         {"fgraph_ops, empty callbacks, no_x87", attach_graph<on_entry, true>, call<traced_work>,
          called, 1.10},
         {"fgraph_ops, empty callbacks", attach_graph<on_entry, false>, call<traced_work>, called,
@@ -168,9 +168,11 @@ std::vector<row> all_rows() {
          call_instrumented, called},
         {"XRay, empty handler", attach_compiled<xray, false>, call_xray, called},
         {in_line, attach_nothing, call<recorded_in_line>, "", 0, 0, 2},
-        {"in line: two rdtsc, one event", attach_nothing, call<recorded_in_one_event>, in_line, 0, 0, 1},
+        {"in line: two rdtsc, one event", attach_nothing, call<recorded_in_one_event>, in_line, 0,
+         0, 1},
         {"function_graph without arguments", attach_tracer, call<traced_work>, in_line, 1.15},
-        {"-finstrument-functions, the same recorded", attach_compiled<instrumented, true>, call_instrumented, in_line, 0, 0, 2},
+        {"-finstrument-functions, the same recorded", attach_compiled<instrumented, true>,
+         call_instrumented, in_line, 0, 0, 2},
         {"XRay, the same recorded", attach_compiled<xray, true>, call_xray, in_line, 0, 0, 2},
     };
     if (&xray == nullptr) std::erase_if(rows, [](const row& r) { return r.calls == call_xray; });
@@ -181,7 +183,8 @@ std::vector<row> all_rows() {
     };
     const nested kinds[] = {
         {"without sites", attach_nothing, call_nested<plain_nested>},
-        {"by hand, empty functions called", attach_by_hand<hijack_called>, call_nested<traced_nested>},
+        {"by hand, empty functions called", attach_by_hand<hijack_called>,
+         call_nested<traced_nested>},
         {"fgraph_ops, no_x87", attach_graph<on_entry, true>, call_nested<traced_nested>},
         {"function_graph without arguments", attach_tracer, call_nested<traced_nested>},
     };

@@ -34,8 +34,8 @@ constinit thread_local recorded_ring ring_by_hand{};
 __attribute__((noinline, aligned(64))) int recorded_in_line(int x) noexcept {
     recorded_ring& ring = ring_by_hand;
     const auto function = reinterpret_cast<std::uint64_t>(&recorded_in_line);
-    const std::uint64_t began = ring.add(
-        1, function, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+    const std::uint64_t began =
+        ring.add(1, function, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
     const int result = x * 5 + 1;
     ring.add(2, function, began);
     return result;

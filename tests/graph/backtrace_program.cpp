@@ -27,13 +27,14 @@
 
 static int trampolines;
 
+static FTRACE_NOTRACE bool is_trampoline(const char* name) {
+    return std::strcmp(name, "ftrace_return_trampoline") == 0;
+}
 static FTRACE_NOTRACE void show_name(std::uintptr_t ip) {
     Dl_info info{};
     // The call, and not what follows it.
     const bool known = ::dladdr(reinterpret_cast<void*>(ip - 1), &info) != 0;
-    constexpr char trampoline[] = "ftrace_return_trampoline";
-    if (!known || (info.dli_sname != nullptr &&
-                   std::strncmp(info.dli_sname, trampoline, sizeof trampoline - 1) == 0)) {
+    if (!known || (info.dli_sname != nullptr && is_trampoline(info.dli_sname))) {
         ++trampolines;
     } else {
         std::fprintf(stderr, " %s", info.dli_sname != nullptr ? info.dli_sname : "?");
@@ -76,8 +77,7 @@ FUNCTION FTRACE_NOTRACE void show_stack() {
         unw_word_t ip = 0, offset = 0;
         unw_get_reg(&cursor, UNW_REG_IP, &ip);
         char name[200] = "?";
-        if (unw_get_proc_name(&cursor, name, sizeof name, &offset) != 0 ||
-            std::strncmp(name, "ftrace_return_trampoline", 24) == 0)
+        if (unw_get_proc_name(&cursor, name, sizeof name, &offset) != 0 || is_trampoline(name))
             show_name(ip);
         else
             std::fprintf(stderr, " %s", name);
@@ -89,7 +89,7 @@ FUNCTION FTRACE_NOTRACE void show_stack() {
     begin("boost");
     for (const boost::stacktrace::frame& frame : boost::stacktrace::stacktrace()) {
         const std::string name = frame.name();
-        if (name.empty())
+        if (name.empty() || is_trampoline(name.c_str()))
             show_name(reinterpret_cast<std::uintptr_t>(frame.address()) + 1);
         else
             std::fprintf(stderr, " %s", name.c_str());

@@ -21,7 +21,7 @@ same() {
     cp "$work/untraced" "$work/log"
     [ "$(grep -c ": .*$3" "$work/untraced")" = "$2" ]
     report "$name, $1: all functions, in $2 ways" $?
-    # Each hooked call adds a frame that has no function's name: that is how a program would see it.
+    # Each hooked call adds a frame, of the name that the trampolines have.
     trampolines=$(sort -u "$work/traced.trampolines" | xargs)
     cp "$work/traced.trampolines" "$work/log"
     [ "$trampolines" = 5 ] && [ "$(sort -u "$work/untraced.trampolines")" = 0 ]

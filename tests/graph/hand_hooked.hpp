@@ -81,7 +81,8 @@ __attribute__((noinline)) inline void destroy_registers() {
         "pcmpeqd %%xmm2, %%xmm2\n" ::
             : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2",
               "cc");
-    if (arch::widest_vector_register() != arch::vector_width::xmm)
+    static const bool wide = arch::widest_vector_register() != arch::vector_width::xmm;
+    if (wide)
         __asm__ volatile(
             "vxorps %%ymm0, %%ymm0, %%ymm0\n vcmpps $15, %%ymm0, %%ymm0, %%ymm1\n"
             "vmovaps %%ymm1, %%ymm0\n" ::

@@ -69,8 +69,9 @@ TRACED void* exits_process(void*) {
     down(2, 1);
     return nullptr;
 }
+pthread_t first_thread;
 TRACED void* goes_on(void*) {
-    usleep(20000);
+    pthread_join(first_thread, nullptr);
     leaf(0);
     std::puts("the last thread");
     return nullptr;
@@ -127,6 +128,7 @@ int main(int count, char** arguments) {
         pthread_join(id, nullptr);
     }
     if (std::strcmp(how, "first_thread") == 0) {
+        first_thread = pthread_self();
         pthread_t id;
         pthread_create(&id, nullptr, goes_on, nullptr);
         first_thread_ends();

@@ -113,7 +113,7 @@ TEST_CASE("unwound space: is listed by a name that no file has", "[patch]") {
     void* address = reinterpret_cast<void*>(space.begin + 5);
     char** const lines = ::backtrace_symbols(&address, 1);
     REQUIRE(lines != nullptr);
-    CHECK(std::string(lines[0]).starts_with("[ftrace++](ftrace_return_trampolines+0x5)"));
+    CHECK(std::string(lines[0]).starts_with("[ftrace++](ftrace_return_trampoline+0x5)"));
     std::free(lines);
     // A program's own library in a memfd is no other's, whatever descriptor it got.
     for (int number = 3; number < 32; ++number)

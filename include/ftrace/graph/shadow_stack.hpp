@@ -298,7 +298,7 @@ private:
         const std::uintptr_t slot = frame->where();
         take_out(frame);
         if (slot != shadow_frame::unused) {
-            if (readable(slot)) {
+            if (is_mapped(slot)) {
                 auto* const word = reinterpret_cast<std::uintptr_t*>(slot);
                 if (frame->is_in(word)) *word = frame->ret;
             }
@@ -306,6 +306,12 @@ private:
             ++unreturned_;
         }
         give_back(frame);
+    }
+
+    // A stack in use is, from here up.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_mapped(std::uintptr_t slot) const noexcept {
+        const std::uintptr_t here = this_frame();
+        return (slot >= here && on_own_stack(here) && on_own_stack(slot)) || readable(slot);
     }
 
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void collect(std::uintptr_t slot) noexcept {

@@ -46,7 +46,7 @@ struct unwound_space {
 /// The file (gABI, chapters 4 and 5; .eh_frame_hdr as in the LSB, core 5, 10.6.2).
 struct space_image {
     static constexpr char name[] = "[ftrace++]";
-    static constexpr char symbol[] = "ftrace_return_trampolines";
+    static constexpr char symbol[] = "ftrace_return_trampoline";
     static constexpr std::size_t frames_begin = 1024;
 
     ElfW(Ehdr) header;
