@@ -70,7 +70,7 @@
     "movq %rbp, %rcx\n"           \
     "call " callee "\n"
 
-#define LIMIT_LEAVE               \
+#define LIMIT_RESTORE             \
     "movq 112(%rbp), %rdi\n"      \
     "movq 104(%rbp), %rsi\n"      \
     "movq 96(%rbp), %rdx\n"       \
@@ -82,7 +82,9 @@
     "movzwl 168(%rbp), %eax\n"    \
     "addb $0x7f, %al\n"           \
     "sahf\n"                      \
-    "movq 80(%rbp), %rax\n"       \
+    "movq 80(%rbp), %rax\n"
+#define LIMIT_LEAVE               \
+    LIMIT_RESTORE                 \
     "leaq 192(%rbp), %rsp\n"      \
     "movq 176(%rbp), %rbp\n"      \
     "ret\n"

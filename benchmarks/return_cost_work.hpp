@@ -8,9 +8,12 @@
 // more.
 int plain_work(int x) noexcept;
 int traced_work(int x) noexcept;
+int instrumented_work(int x) noexcept;
 int plain_nested(int x, int more) noexcept;
 int traced_nested(int x, int more) noexcept;
-int recorded_in_line(int x) noexcept;  // with what a recorder does written into it by hand
+// With what a recorder does written into it by hand.
+int recorded_in_line(int x) noexcept;
+int recorded_in_one_event(int x) noexcept;
 
 #define RETURN_COST_WORK(name) \
     __attribute__((noinline, aligned(64))) int name(int x) noexcept { return x * 5 + 1; }
@@ -34,28 +37,31 @@ struct recorded_ring {
     recorded_event* events;
     std::uint64_t next;
 
-    __attribute__((always_inline)) void add(std::uint64_t kind, std::uint64_t function,
-                                            std::uint64_t other) noexcept {
+    /// When it was.
+    __attribute__((always_inline)) std::uint64_t add(std::uint64_t kind, std::uint64_t function,
+                                                     std::uint64_t other) noexcept {
         recorded_event& event = events[next++ % count];
         event.kind = kind;
         event.ticks = __builtin_ia32_rdtsc();
         event.function = function;
         event.other = other;
+        return event.ticks;
     }
 };
-extern __attribute__((tls_model("initial-exec"))) thread_local recorded_ring ring_by_hand;
+extern constinit thread_local recorded_ring ring_by_hand __attribute__((tls_model("initial-exec")));
 
 // What hand-written stubs call: nothing, and nothing within a recursion guard that keeps errno.
 extern "C" {
-void hijack_entry(unsigned long ip, unsigned long parent_ip, void* context, void* regs) noexcept;
-void hijack_return(unsigned long ip, unsigned long parent_ip, void* context, void* regs) noexcept;
-void hijack_guarded(unsigned long ip, unsigned long parent_ip, void* context, void* regs) noexcept;
+void hijack_empty(unsigned long ip, unsigned long parent_ip, void* context, void* regs) noexcept;
+void hijack_within_guard(unsigned long ip, unsigned long parent_ip, void* context,
+                         void* regs) noexcept;
 }
 
-/// A function that a compiler made call hooks, and those hooks. In files of their own, compiled in the compiler's way.
-struct compiled_hooks {
-    const char* name;  // of the way
+/// A function whose calls a compiler hooks, in a file of its own that was compiled so.
+struct compiler_hooks {
     int (*work)(int) noexcept;
-    bool (*record)(bool whether);  // the hooks record, or do nothing; false: not possible here
-    bool (*detach)();              // hooks are called no more, if that can be
+    bool (*attach)(bool records);  ///< hooks that do nothing, or record; false: it cannot be done
+    void (*detach)();
 };
+extern const compiler_hooks instrumented;                // -finstrument-functions
+extern const compiler_hooks xray __attribute__((weak));  // clang's XRay, if the program has it
