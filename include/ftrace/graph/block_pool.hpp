@@ -119,8 +119,13 @@ private:
         if ((i != 0 && !(make_writable(at, 0, entries_at_first) &&
                          make_trampolines(at, 0, entries_at_first))) ||
             ::mprotect(reinterpret_cast<void*>(at + block::code_size), block::code_size,
-                       PROT_READ | PROT_WRITE) != 0)
+                       PROT_READ | PROT_WRITE) != 0) {
+            // The next try begins there, unless others have gone on meanwhile.
+            std::size_t behind = i + 1;
+            __atomic_compare_exchange_n(&opened_, &behind, i, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED);
             return {nullptr, nullptr};
+        }
         auto* const frames = reinterpret_cast<shadow_frame*>(at + block::code_size);
         header_of(frames) = {stub_, resume_, owner};
         return {frames + 1, frames + entries_at_first};

@@ -122,31 +122,41 @@ struct tells_of_left {
                     FTRACE_NO_INSTRUMENTATION { tells_of_left{state, mine}(frame, how); });
 }
 
-/// end_call() where the call is not the innermost one of its own thread's own stack.
+/// end_call() where the call is not the innermost one of its own thread's own stack, or does not
+/// return.
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_other_call(
     graph_state& state, thread_state& thread, shadow_frame* frame, const call_end& end,
     ftrace_regs& regs) noexcept {
     shadow_stack* const owner = header_of(frame).owner;
+    const bool returns = end.how == graph_end::returned;
     if (owner->belongs_to(&thread, thread.generation)) {
         if (frame->where() == shadow_frame::unused) return;
         owner->close_inside(frame, tells_of_left{state, *owner});
-        owner->take_out(frame);
-        if (end.how != graph_end::returned) owner->count_unreturned();
+        const std::uintptr_t slot = frame->claim();
+        if (slot == shadow_frame::unused) return;
+        owner->take_out(frame, slot);
+        if (!returns) owner->count_unreturned();
         tell_all(state, *owner, *frame, end, regs);
-        owner->give_back(frame);
+        if (returns)
+            owner->give_back(frame);
+        else
+            owner->give_back_later(frame, slot);
     } else if (shadow_stack* const mine = stack_of_thread(state, thread)) {
-        // A fiber's call, which began on another thread.
-        if (frame->where() == shadow_frame::unused) return;
+        // A fiber's call, which began on another thread. That one collects the frame, but for one that
+        // an unwinder goes on to read.
+        if (frame->claim() == shadow_frame::unused) return;
         tell_all(state, *mine, *frame, end, regs);
-        shadow_stack::end_elsewhere(frame);
+        if (returns) frame->release();
     }
 }
 
 /// end_call() where nothing can be told: no place for this thread, or a callback that did not end,
 /// perhaps between any two instructions of who works on the lists.
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_untold(
-    const graph_state& state, shadow_frame* frame) noexcept {
-    if (shadow_stack::end_elsewhere(frame)) miss_all(state, *frame);
+    const graph_state& state, shadow_frame* frame, const call_end& end) noexcept {
+    if (frame->claim() == shadow_frame::unused) return;
+    miss_all(state, *frame);
+    if (end.how == graph_end::returned) frame->release();
 }
 
 /// A hooked call ends, by a return or an exception: tells of it, and of those inside it that were
@@ -155,14 +165,14 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void end_call(
     graph_state& state, shadow_frame* frame, const call_end& end, ftrace_regs& regs) noexcept {
     const auto here = reinterpret_cast<std::uintptr_t>(&regs);
     const auto [thread, section] = start_of_section(here, 0);
-    if (__builtin_expect(thread == nullptr, 0)) return end_untold(state, frame);
+    if (__builtin_expect(thread == nullptr, 0)) return end_untold(state, frame, end);
     enter_section(*thread, section, here);
     const int saved = *thread->program_errno;
     shadow_stack* const owner = header_of(frame).owner;
     if (__builtin_expect(owner->is_innermost(frame) && end.how == graph_end::returned &&
                              owner->belongs_to(thread, thread->generation),
                          1)) {
-        owner->take_out(frame);
+        owner->take_out(frame, 0);
         tell_all(state, *owner, *frame, end, regs);
         owner->give_back(frame);
     } else {

@@ -1,6 +1,7 @@
 // The frames of one shadow stack that no call uses.
 #pragma once
 
+#include <cstddef>
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/block_pool.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
@@ -22,24 +23,28 @@ public:
     /// Any; nullptr: no memory.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame* take(shadow_stack* owner) noexcept {
         if (has_free()) return take_free();
-        if (fresh_ == fresh_end_) {
-            const block_pool::new_frames more = blocks_->open(owner, fresh_end_);
+        if (fresh_left_ == 0) {
+            const block_pool::new_frames more = blocks_->open(owner, fresh_);
             if (more.begin == nullptr) return nullptr;
             fresh_ = more.begin;
-            fresh_end_ = more.end;
+            // Who leaves in between by siglongjmp() must not find more than there are.
+            __atomic_store_n(&fresh_left_, static_cast<std::size_t>(more.end - more.begin),
+                             __ATOMIC_RELEASE);
         }
+        __atomic_store_n(&fresh_left_, fresh_left_ - 1, __ATOMIC_RELEASE);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
         return fresh_++;
     }
     FTRACE_STUB_INLINE void give(shadow_frame* frame) noexcept {
         __atomic_store_n(&frame->slot, shadow_frame::unused, __ATOMIC_RELAXED);
         frame->behind = free_;
-        free_ = frame;
+        __atomic_store_n(&free_, frame, __ATOMIC_RELEASE);
     }
 
 private:
     shadow_frame* free_;
-    shadow_frame* fresh_;  // never used, up to fresh_end_
-    shadow_frame* fresh_end_;
+    shadow_frame* fresh_;     // never used
+    std::size_t fresh_left_;  // so many from there
     block_pool* blocks_;
 };
 

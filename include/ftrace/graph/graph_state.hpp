@@ -148,13 +148,13 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
         return error{errc::out_of_memory, "no memory for the graph's state"};
     }
     state->unwinders.find();
-    state->ends.make(code.thread_ended);
     if (auto made =
             state->blocks.make(code.return_stub, state->unwinders.resume(), code.personality);
         !made) {
         delete state;
         return std::move(made).error();
     }
+    state->ends.make(code.thread_ended);
     graph_state* other = nullptr;
     // release: pairs with find_graph(). The loser's state stays: its address space does, too.
     if (__atomic_compare_exchange_n(&process.graph, &other, state, false, __ATOMIC_ACQ_REL,

@@ -21,7 +21,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void enter_only(
     if (stack != nullptr)
         around = arch::is_hooked(regs) ? stack->around(*frame_of(*slot))
                                        : stack->around(reinterpret_cast<std::uintptr_t>(slot));
-    const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1;
+    const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1u;
     if (options.max_depth != 0 && static_cast<int>(depth) >= options.max_depth)
         return graph_access::miss(ops);
     shadow_stack* const keeper =

@@ -55,8 +55,14 @@ public:
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION static shadow_frame* around(
         const shadow_frame& frame, std::uintptr_t slot) noexcept {
         shadow_frame* const outer = frame.around;
-        if (outer == nullptr || outer->depth + 1 != frame.depth) return nullptr;
+        if (outer == nullptr || outer->depth + 1u != frame.depth) return nullptr;
         return outer->where() - slot <= reach ? outer : nullptr;
+    }
+
+    /// Another thread has the lists now.
+    FTRACE_NO_INSTRUMENTATION void forget_last() noexcept {
+        last_ = on_signal_stack_ = nullptr;
+        no_signal_stack_ = 0;
     }
 
     /// Whether a call on the thread's signal stack has not ended.
@@ -139,7 +145,7 @@ public:
     FTRACE_NO_INSTRUMENTATION void collect(std::uintptr_t slot, Free free) noexcept {
         for (shadow_frame** link = &list_of(key_of(slot)); *link != nullptr;) {
             shadow_frame* const frame = *link;
-            if (frame->where() != shadow_frame::unused) {
+            if (!frame->is_unused()) {
                 link = &frame->behind;
                 continue;
             }

@@ -20,18 +20,38 @@ struct shadow_frame {
     std::uintptr_t ret;   ///< the true return address; first, since trampoline and unwinder read it
     std::uintptr_t slot;  ///< where it was, or `unused`
     std::uintptr_t func;  ///< the site
-    shadow_frame* around;  ///< the hooked call around this one on the same stack, or null
-    shadow_frame* behind;  ///< the next one in a list: of free frames, or of other_stacks
-    std::uint32_t depth;   ///< calls around this one
-    std::uint32_t ticket;  ///< of the fgraph_ops that hooked the call: graph_table.hpp
-    void* data;            ///< of this call and that ops, or null
-    call_note* more;       ///< other fgraph_ops, the last one first
+    shadow_frame* around;         ///< the hooked call around this one on the same stack, or null
+    shadow_frame* behind;         ///< the next one in a list: of free frames, or of other_stacks
+    std::uint32_t depth : 31;     ///< calls around this one
+    std::uint32_t elsewhere : 1;  ///< not in the list of the thread's own stack
+    std::uint32_t ticket;         ///< of the fgraph_ops that hooked the call: graph_table.hpp
+    void* data;                   ///< of this call and that ops, or null
+    call_note* more;              ///< other fgraph_ops, the last one first
 
     static constexpr std::uintptr_t unused = 0;
+    /// The call has ended, but another thread still looks at the frame.
+    static constexpr std::uintptr_t claimed = 1;
 
-    /// Another thread may have ended the call: a fiber's, that moved there.
+    /// The slot of a call that has not ended, else `unused`. Another thread may end a call: a fiber's,
+    /// that moved there.
     [[nodiscard]] FTRACE_STUB_INLINE std::uintptr_t where() const noexcept {
-        return __atomic_load_n(&slot, __ATOMIC_ACQUIRE);
+        const std::uintptr_t at = __atomic_load_n(&slot, __ATOMIC_ACQUIRE);
+        return at == claimed ? unused : at;
+    }
+    /// Nobody else looks at the frame of a call that has ended.
+    [[nodiscard]] FTRACE_STUB_INLINE bool is_unused() const noexcept {
+        return __atomic_load_n(&slot, __ATOMIC_ACQUIRE) == unused;
+    }
+    /// The slot, for the one who may tell of the end; `unused`: somebody else does, or did.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t claim() noexcept {
+        std::uintptr_t at = where();
+        while (at != unused && !__atomic_compare_exchange_n(&slot, &at, claimed, false,
+                                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            if (at == claimed) return unused;
+        return at;
+    }
+    FTRACE_NO_INSTRUMENTATION void release() noexcept {
+        __atomic_store_n(&slot, unused, __ATOMIC_RELEASE);
     }
     [[nodiscard]] FTRACE_STUB_INLINE std::uintptr_t trampoline() const noexcept {
         return arch::return_block::trampoline(reinterpret_cast<std::uintptr_t>(this));

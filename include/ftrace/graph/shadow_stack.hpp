@@ -22,6 +22,7 @@
 #include <ftrace/graph/frame_pool.hpp>
 #include <ftrace/graph/graph_end.hpp>
 #include <ftrace/graph/other_stacks.hpp>
+#include <ftrace/graph/passed_frames.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
 
 namespace ftrace::inline v0::detail {
@@ -46,29 +47,33 @@ public:
 
     /// Passes the stack to a thread. That before is gone, and with it the calls on its own stack,
     /// which are told by `tell(frame, how)`. Those on other stacks may belong to fibers that go on
-    /// elsewhere: they stay until they return.
+    /// elsewhere: they stay until they return, or their slots are used anew.
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION void hand_over(block_pool& blocks, const void* owner,
                                              std::uint64_t generation, stack_range stack,
                                              Tell tell) noexcept {
         end_thread(tell);
         end_rounds = 0;
-        others_.for_each([&](shadow_frame* frame) FTRACE_NO_INSTRUMENTATION {
-            const std::uintptr_t slot = frame->where();
-            if (slot == shadow_frame::unused ||
-                (readable(slot) && frame->is_in(reinterpret_cast<std::uintptr_t*>(slot))))
-                return;
-            leave(frame, graph_end::abandoned, tell);
-        });
+        others_.forget_last();
+        passed_.give_all(frames_);
         frames_.take_from(blocks);
         owner_ = owner;
         generation_ = generation;
-        stack_ = stack;
+        stack_ = {stack.end, stack.end};
+        may_be_own_ = stack;
+        hole_ = 0;
     }
-    /// Of the thread's own stack nothing will return any more.
+    /// Of the thread's own stack nothing will return any more. It may be gone: nothing there is read.
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION void end_thread(Tell tell) noexcept {
-        while (own_ != nullptr) leave(own_, graph_end::thread_exit, tell);
+        while (shadow_frame* const frame = own_) {
+            own_ = frame->around;
+            if (frame->claim() != shadow_frame::unused) {
+                tell(*frame, graph_end::thread_exit);
+                ++unreturned_;
+            }
+            give_back(frame);
+        }
     }
     [[nodiscard]] FTRACE_STUB_INLINE bool belongs_to(const void* owner,
                                                      std::uint64_t generation) const noexcept {
@@ -83,7 +88,7 @@ public:
         if (!on_own_stack(at) || !frames_.has_free() || others_.signal_stack_is_in_use())
             return false;
         if (own_ != nullptr && own_->where() <= at) return false;
-        call = {slot,  *slot, frames_.take_free(), own_, own_ == nullptr ? 0 : own_->depth + 1,
+        call = {slot,  *slot, frames_.take_free(), own_, own_ == nullptr ? 0 : own_->depth + 1u,
                 false, false};
         return true;
     }
@@ -95,24 +100,26 @@ public:
                                                            Tell tell) noexcept {
         const std::uintptr_t at = address(slot);
         arrival call{slot, *slot, nullptr, nullptr, 0, false, false};
-        call.elsewhere = !on_own_stack(at) && !goes_on_below(at);
+        call.elsewhere = (!on_own_stack(at) && !goes_on_below(at)) || is_beside_own(at, slot);
         if (__builtin_expect(call.elsewhere, 0)) {
             if (!others_.ready()) return no_room(call);
             collect(at);
+            passed_elsewhere_.give_below(at, other_stacks::reach, frames_);
             call.around = others_.around(at, leaving(tell));
             if (call.around == nullptr && others_.is_on_signal_stack(at)) {
                 call.begins_signal_stack = true;
-                call.depth = own_ == nullptr ? 0 : own_->depth + 1;
+                call.depth = own_ == nullptr ? 0 : own_->depth + 1u;
             }
         } else {
             others_.leave_signal_stack(leaving(tell));
             close_own(at, slot, tell);
+            passed_.give_below(at, ~std::uintptr_t{0}, frames_);
             call.around = own_;
         }
         if (call.around == nullptr) {
             call.frame = frames_.take(this);
         } else if (call.around->where() != at) {
-            call.depth = call.around->depth + 1;
+            call.depth = call.around->depth + 1u;
             call.frame = frames_.take(this);
         } else {
             join_chain(call, tell);
@@ -127,7 +134,8 @@ public:
         frame.ret = call.ret;
         frame.func = func;
         frame.around = call.around;
-        frame.depth = call.depth;
+        frame.depth = call.depth & 0x7fffffff;
+        frame.elsewhere = call.elsewhere;
         frame.ticket = ticket;
         frame.data = data;
         frame.more = nullptr;
@@ -166,7 +174,7 @@ public:
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION void close_inside(shadow_frame* frame, Tell tell) noexcept {
         if (__builtin_expect(own_ == frame, 1)) return;
-        if (on_own_stack(frame->where())) {
+        if (!frame->elsewhere) {
             others_.leave_signal_stack(leaving(tell));
             while (own_ != nullptr && own_ != frame && own_->where() <= frame->where())
                 leave(own_, graph_end::longjmp, tell);
@@ -174,12 +182,12 @@ public:
             others_.close_inside(frame, leaving(tell));
         }
     }
-    /// Takes the frame out of its list, so that nobody else tells of it.
-    FTRACE_STUB_INLINE void take_out(shadow_frame* frame) noexcept {
+    /// Takes the frame, whose slot it is or was, out of its list.
+    FTRACE_STUB_INLINE void take_out(shadow_frame* frame, std::uintptr_t slot) noexcept {
         if (__builtin_expect(own_ == frame, 1))
             own_ = frame->around;
-        else
-            others_.remove(frame, frame->where());
+        else if (frame->elsewhere)
+            others_.remove(frame, slot);
     }
     /// The frame and its data. Its `ret` stays: a program that returns twice finds its way as long
     /// as nobody uses it.
@@ -188,11 +196,13 @@ public:
             give_back_data(frame);
         frames_.give(frame);
     }
-    /// The call ended on another thread, or where the lists cannot be touched. Its frame is collected
-    /// later. False: it had ended before.
-    FTRACE_NO_INSTRUMENTATION static bool end_elsewhere(shadow_frame* frame) noexcept {
-        return __atomic_exchange_n(&frame->slot, shadow_frame::unused, __ATOMIC_ACQ_REL) !=
-               shadow_frame::unused;
+    /// The frame of a call at `slot`, which somebody may still read for its `ret`: an unwinder that goes
+    /// on, a thread that has come to the trampoline. It is given back when the stack is seen in use
+    /// above.
+    FTRACE_NO_INSTRUMENTATION void give_back_later(shadow_frame* frame,
+                                                   std::uintptr_t slot) noexcept {
+        give_back_data(frame);
+        (frame->elsewhere ? passed_elsewhere_ : passed_).add(frame, slot);
     }
 
     /// The call around one at `slot` for which nothing is hooked.
@@ -207,7 +217,7 @@ public:
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
         const shadow_frame& frame) const noexcept {
         const std::uintptr_t slot = frame.where();
-        return on_own_stack(slot) ? frame.around : other_stacks::around(frame, slot);
+        return frame.elsewhere ? other_stacks::around(frame, slot) : frame.around;
     }
 
     /// Calls not hooked for want of room.
@@ -235,13 +245,29 @@ private:
     [[nodiscard]] FTRACE_STUB_INLINE bool on_own_stack(std::uintptr_t slot) const noexcept {
         return stack_.contains(slot);
     }
-    // A stack may be larger than was guessed.
+    // The own stack is known as far as calls have been seen on it, page by page without a hole: what is
+    // said of it is a guess, and a fiber's stack may lie next to it.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) bool goes_on_below(
         std::uintptr_t slot) noexcept {
-        if (own_ == nullptr || slot >= stack_.begin || own_->where() - slot > other_stacks::reach)
+        if (slot >= stack_.begin || slot < hole_) return false;
+        if (!may_be_own_.contains(slot) &&
+            (own_ == nullptr || own_->where() - slot > other_stacks::reach))
             return false;
-        stack_.begin = slot;
+        const std::uintptr_t begin = slot & ~(page_size - 1);
+        for (std::uintptr_t at = begin + page_size; at < stack_.begin; at += page_size)
+            if (!readable(at)) {
+                hole_ = at;
+                return false;
+            }
+        stack_.begin = begin;
         return true;
+    }
+    // A signal stack may be an array in the own stack.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_beside_own(
+        std::uintptr_t at, const std::uintptr_t* slot) noexcept {
+        if (own_ == nullptr || own_->where() > at) return false;
+        if (own_->where() == at && own_->is_in(slot)) return false;
+        return others_.is_on_signal_stack(at);
     }
 
     FTRACE_NO_INSTRUMENTATION arrival no_room(arrival& call) noexcept {
@@ -271,7 +297,7 @@ private:
         for (const shadow_frame* each = call.around; each != nullptr && each->where() == at;
              each = each->around)
             ++length;
-        call.depth = call.around->depth + 1;
+        call.depth = call.around->depth + 1u;
         if (length >= max_chain) {
             shadow_frame* const before = call.around;
             call.ret = before->ret;
@@ -295,17 +321,26 @@ private:
     FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) void leave(shadow_frame* frame,
                                                                    graph_end how,
                                                                    Tell tell) noexcept {
-        const std::uintptr_t slot = frame->where();
-        take_out(frame);
-        if (slot != shadow_frame::unused) {
-            if (is_mapped(slot)) {
-                auto* const word = reinterpret_cast<std::uintptr_t*>(slot);
-                if (frame->is_in(word)) *word = frame->ret;
-            }
-            tell(*frame, how);
-            ++unreturned_;
+        const std::uintptr_t seen = __atomic_load_n(&frame->slot, __ATOMIC_ACQUIRE);
+        const std::uintptr_t slot = frame->claim();
+        take_out(frame, seen);
+        // Another thread is telling of it, and the frame is lost; or has told.
+        if (slot == shadow_frame::unused) {
+            if (frame->is_unused()) give_back(frame);
+            return;
         }
-        give_back(frame);
+        bool held = false;
+        if (is_mapped(slot)) {
+            auto* const word = reinterpret_cast<std::uintptr_t*>(slot);
+            held = frame->is_in(word);
+            if (held) *word = frame->ret;
+        }
+        tell(*frame, how);
+        ++unreturned_;
+        if (held && frame->elsewhere)
+            give_back_later(frame, slot);
+        else
+            give_back(frame);
     }
 
     // A stack in use is, from here up.
@@ -332,8 +367,12 @@ private:
     const void* owner_;
     std::uint64_t generation_;  // of the owner, which rises when another thread takes it
     stack_range stack_;
-    shadow_frame* own_;  // the innermost call on the thread's own stack
+    stack_range may_be_own_;
+    std::uintptr_t hole_;  // no part of the own stack is below
+    shadow_frame* own_;    // the innermost call on the thread's own stack
     frame_pool frames_;
+    passed_frames passed_;
+    passed_frames passed_elsewhere_;
     std::uint64_t overruns_;
     std::uint64_t unreturned_;
     other_stacks others_;

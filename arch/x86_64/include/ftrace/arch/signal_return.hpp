@@ -25,7 +25,10 @@ public:
                 (action.flags & has_restorer) != 0)
                 return action.restorer;
         }
-        search found{reinterpret_cast<std::uintptr_t>(&::__libc_current_sigrtmin), 0};
+        search found{"libc.so", 0};
+        ::dl_iterate_phdr(search_object, &found);
+        if (found.result != 0) return found.result;
+        found.name = "";  // a static program: the first object
         ::dl_iterate_phdr(search_object, &found);
         return found.result;
     }
@@ -41,7 +44,7 @@ private:
         std::uint64_t mask;
     };
     struct search {
-        std::uintptr_t in_library;
+        const char* name;  // a part of the object's
         std::uintptr_t result;
     };
 
@@ -50,16 +53,17 @@ private:
                                             void* data) noexcept {
         static constexpr unsigned char code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
         auto& self = *static_cast<search*>(data);
+        if (::strstr(object->dlpi_name, self.name) == nullptr) return 0;
         for (int i = 0; i < object->dlpi_phnum; ++i) {
             const auto& segment = object->dlpi_phdr[i];
             const std::uintptr_t at = object->dlpi_addr + segment.p_vaddr;
-            if (segment.p_type != PT_LOAD || self.in_library - at >= segment.p_memsz) continue;
+            if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
             const void* const found =
                 ::memmem(reinterpret_cast<const void*>(at), segment.p_memsz, code, sizeof code);
             self.result = reinterpret_cast<std::uintptr_t>(found);
-            return 1;
+            if (found != nullptr) break;
         }
-        return 0;
+        return 1;
     }
 };
 
