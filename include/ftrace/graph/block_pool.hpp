@@ -72,6 +72,11 @@ public:
         return address - base_ < capacity_ * block::size;
     }
 
+    /// How many blocks have memory.
+    [[nodiscard]] FTRACE_NOTRACE std::size_t opened() const noexcept {
+        return __atomic_load_n(&opened_, __ATOMIC_RELAXED);
+    }
+
     struct new_frames {
         shadow_frame *begin, *end;
     };
@@ -150,7 +155,8 @@ private:
         return ::mprotect(reinterpret_cast<void*>(at + first * block::entry_size),
                           (end - first) * block::entry_size, PROT_READ | PROT_WRITE) == 0;
     }
-    // Writes them. What follows becomes executable too, so that a block's code is one mapping to the system.
+    // Writes them. What follows becomes executable too, so that a block's code is one mapping to the
+    // system.
     FTRACE_NO_INSTRUMENTATION static bool make_trampolines(std::uintptr_t at, std::uintptr_t first,
                                                            std::uintptr_t end) noexcept {
         arch::write_return_trampolines(reinterpret_cast<std::byte*>(at), first, end);

@@ -142,8 +142,8 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_other_call(
         else
             owner->give_back_later(frame, slot);
     } else if (shadow_stack* const mine = stack_of_thread(state, thread)) {
-        // A fiber's call, which began on another thread. That one collects the frame, but for one that
-        // an unwinder goes on to read.
+        // A fiber's call, which began on another thread. That one collects the frame. One that an
+        // unwinder goes on to read is lost.
         if (frame->claim() == shadow_frame::unused) return;
         tell_all(state, *mine, *frame, end, regs);
         if (returns) frame->release();

@@ -103,7 +103,7 @@ FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_op
         return error{errc::invalid_argument,
                      "fgraph_options: call_data and thread_data are at most 65536 bytes each, and "
                      "max_depth is not negative"};
-    auto state = detail::or_out_of_memory([&]() FTRACE_NOTRACE { return detail::prepare_graph(); });
+    auto state = detail::prepare_graph();
     const auto work = [&](detail::locked_registry& registry)
                           FTRACE_NOTRACE -> result<graph_registration> {
         if (gops.ops.registered())

@@ -32,7 +32,9 @@ struct ftrace_graph_ent {
 struct ftrace_graph_ret {
     unsigned long func;
     unsigned long parent_ip;  ///< as in ftrace_graph_ent: of a call in a tail too
-    unsigned long retval;   ///< the result, if it is an integer or a pointer; regs have the others
+    /// The result as the function left it, if it is an integer or a pointer; regs have all, and what
+    /// the callback of another ops has made of it.
+    unsigned long retval;
     int depth;              ///< as at the call's entry
     unsigned long overrun;  ///< calls of this thread that were not hooked for want of room
     graph_end end;
@@ -50,8 +52,8 @@ struct fgraph_options {
     std::size_t call_data = 0;    ///< bytes of each call, at a multiple of 16; at most 65,536
     std::size_t thread_data = 0;  ///< bytes of each thread, until the thread or the ops is gone
     int max_depth = 0;  ///< calls that have so many hooked ones around them are left out; 0: none
-    /// The return callback promises to use no long double and no MMX, of results neither: then those
-    /// on the x87 stack need not be moved out of its way, which costs as much as half the hook.
+    /// The return callback promises to use no long double and no MMX, of results neither: then none
+    /// is looked for on the x87 stack, to be moved out of its way.
     bool no_x87 = false;
 };
 

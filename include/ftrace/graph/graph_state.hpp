@@ -48,7 +48,8 @@ struct graph_state {
         auto* const stack = static_cast<shadow_stack*>(thread.graph);
         return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
     }
-    /// The same, made now if need be. nullptr: no memory. `tell(stack, frame, how)`: of the calls of a thread that had it before.
+    /// The same, made now if need be. nullptr: no memory. `tell(stack, frame, how)`: of the calls of
+    /// a thread that had it before.
     template <class Tell>
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_stack* stack_of(thread_state& thread,
                                                                    Tell tell) noexcept {
@@ -161,6 +162,8 @@ FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
                                     __ATOMIC_ACQUIRE)) {
         const lock_guard locked(process.lock);
         state->blocks.tell_debuggers();
+    } else {
+        state->ends.forget();
     }
     return shared_graph();
 }

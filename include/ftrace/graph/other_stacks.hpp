@@ -77,18 +77,24 @@ public:
         return lists_ != nullptr;
     }
 
-    /// Whether a call at `slot` that has no call around it runs on the thread's signal stack. Asked
-    /// once for each `reach` of addresses in a row: fibers whose first hooked calls come and go.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_on_signal_stack(std::uintptr_t slot) noexcept {
-        if (key_of(slot) == no_signal_stack_) return false;
+    /// Whether `slot` is on the thread's signal stack, and that is in use.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool is_on_signal_stack(
+        std::uintptr_t slot) noexcept {
         const int saved = errno;
         stack_t now{};
         const bool found = ::syscall(SYS_sigaltstack, nullptr, &now) == 0 &&
                            (now.ss_flags & SS_ONSTACK) != 0 &&
                            slot - reinterpret_cast<std::uintptr_t>(now.ss_sp) < now.ss_size;
         errno = saved;
-        if (!found) no_signal_stack_ = key_of(slot);
         return found;
+    }
+    /// The same for a call that has none around it. Fibers' first hooked calls come and go: asked
+    /// once for one place.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool begins_signal_stack(std::uintptr_t slot) noexcept {
+        if (slot == no_signal_stack_) return false;
+        if (is_on_signal_stack(slot)) return true;
+        no_signal_stack_ = slot;
+        return false;
     }
 
     FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame, bool begins_signal_stack) noexcept {
@@ -127,17 +133,6 @@ public:
     FTRACE_NO_INSTRUMENTATION void leave_signal_stack(Leave leave) noexcept {
         if (__builtin_expect(on_signal_stack_ != nullptr, 0))
             leave_inside(on_signal_stack_, true, leave);
-    }
-
-    /// Calls `use(frame)` for each frame; it may remove() that one.
-    template <class Use>
-    FTRACE_NO_INSTRUMENTATION void for_each(Use use) noexcept {
-        if (lists_ == nullptr) return;
-        for (std::size_t i = 0; i < lists; ++i)
-            for (shadow_frame *frame = lists_[i], *behind; frame != nullptr; frame = behind) {
-                behind = frame->behind;
-                use(frame);
-            }
     }
 
     /// Frames whose calls ended on other threads, of the list that `slot` belongs to.

@@ -9,8 +9,8 @@
 // below that of a later one was left. Calls on other stacks: other_stacks.hpp.
 //
 // Who writes: the thread, inside a section (thread_state.hpp), so that no signal handler of its own
-// comes in between. A call of a fiber that moved to another thread ends there, by one atomic store;
-// the frame is collected later.
+// comes in between. A call of a fiber that moved to another thread ends there: who claims its frame, by
+// one atomic exchange, tells of the end; the frame is collected later.
 #pragma once
 
 #include <cstddef>
@@ -106,7 +106,7 @@ public:
             collect(at);
             passed_elsewhere_.give_below(at, other_stacks::reach, frames_);
             call.around = others_.around(at, leaving(tell));
-            if (call.around == nullptr && others_.is_on_signal_stack(at)) {
+            if (call.around == nullptr && others_.begins_signal_stack(at)) {
                 call.begins_signal_stack = true;
                 call.depth = own_ == nullptr ? 0 : own_->depth + 1u;
             }
@@ -267,7 +267,7 @@ private:
         std::uintptr_t at, const std::uintptr_t* slot) noexcept {
         if (own_ == nullptr || own_->where() > at) return false;
         if (own_->where() == at && own_->is_in(slot)) return false;
-        return others_.is_on_signal_stack(at);
+        return other_stacks::is_on_signal_stack(at);
     }
 
     FTRACE_NO_INSTRUMENTATION arrival no_room(arrival& call) noexcept {

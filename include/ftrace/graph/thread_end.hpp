@@ -32,6 +32,11 @@ public:
         else
             ::pthread_key_delete(key_);
     }
+    /// make() is undone: before anybody uses it.
+    FTRACE_NOTRACE void forget() noexcept {
+        if (usable_) ::pthread_key_delete(key_);
+        usable_ = false;
+    }
     /// The calling thread's. Safe in a callback.
     FTRACE_NO_INSTRUMENTATION void expect(shadow_stack& stack) const noexcept {
         if (usable_) ::pthread_setspecific(key_, &stack);

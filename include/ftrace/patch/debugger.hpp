@@ -136,9 +136,10 @@ private:
     alignas(8) std::uint8_t frames_[arch::unwind_section::most_bytes];
 };
 
-/// Tells debuggers, those that come later too, of a function at [begin, begin + size), for ever. `name`: at most 31
-/// characters. Without memory for it, they see no farther than there. Under the process's lock. (Nothing
-/// guards the list of a JIT that shares it, should it compile in another thread at that moment.)
+/// Tells debuggers, those that come later too, of a function at [begin, begin + size), for ever.
+/// `name`: at most 31 characters. Without memory for it, they see no farther than there. Under the
+/// process's lock. (Nothing guards the list of a JIT that shares it, should it compile in another
+/// thread at that moment.)
 FTRACE_NOTRACE inline void tell_debugger(const char* name, std::uintptr_t begin, std::size_t size,
                                          const arch::unwind_section& frames) noexcept {
     auto* const object = new (std::nothrow) debugger_object(name, begin, size, frames);
