@@ -60,7 +60,7 @@ struct FTRACE_LOCAL owner {
 struct FTRACE_LOCAL integer_owner {
     static inline void* context = nullptr;
 
-    FTRACE_NAKED static void callee() {
+    FTRACE_NAKED static void callee(unsigned long, unsigned long, void*, ftrace::ftrace_regs&) {
         asm("subq $136, %%rsp\n"
             ".irp n, 0, 1, 2, 3, 4, 5, 6, 7\n"
             "movups %%xmm\\n, 16*\\n(%%rsp)\n"

@@ -135,8 +135,7 @@ void on_patched(unsigned long, unsigned long, ftrace::ftrace_ops&,
 /// By the rules this has no vector registers to destroy: see integer_owner.
 FTRACE_GENERAL_REGS_ONLY void on_patched_integer(unsigned long, unsigned long, ftrace::ftrace_ops&,
                                                  ftrace::integer_regs& regs) noexcept {
-    using call = void (*)(unsigned long, unsigned long, void*, ftrace::ftrace_regs&);
-    reinterpret_cast<call>(&integer_owner::callee)(0, 0, nullptr, regs);
+    integer_owner::callee(0, 0, nullptr, regs);
 }
 
 template <class Ops>

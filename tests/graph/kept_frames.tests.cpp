@@ -83,7 +83,8 @@ FTRACE_NOTRACE __attribute__((noinline)) bool caught_while_stepping() {
 TEST_CASE("kept frames: handlers with hooked calls at every instruction of an exception's way",
           "[graph]") {
     if (built_with::address_sanitizer || built_with::thread_sanitizer) {
-        WARN("not tested: a sanitizer's runtime is not made to be entered between any instructions");
+        WARN(
+            "not tested: a sanitizer's runtime is not made to be entered between any instructions");
         return;
     }
     static fgraph_ops ops(nullptr, count);

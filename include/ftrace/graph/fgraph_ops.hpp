@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <ftrace/arch/registers.hpp>
+#include <ftrace/args/args.hpp>  // handlers read registers by it
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/graph_end.hpp>
 #include <ftrace/ops/ops.hpp>
