@@ -75,6 +75,13 @@ attached attach_probe() {
     return std::make_shared<ftrace::typed_probe>(
         checked(ftrace::probe<&traced_work>([](int&) {}, [](int&) {})));
 }
+/// What is written in line in recorded_in_line().
+attached attach_recording_probe() {
+    const auto function = reinterpret_cast<std::uint64_t>(&traced_work);
+    return std::make_shared<ftrace::typed_probe>(checked(ftrace::probe<&traced_work>(
+        [function](int&) { return ring_by_hand.add(1, function, 0); },
+        [function](int&, std::uint64_t& began) { ring_by_hand.add(2, function, began); })));
+}
 attached attach_tracer() {
     struct running {
         ftrace::tracer trace{"function_graph", {.arguments = false}};
@@ -170,7 +177,9 @@ std::vector<row> all_rows() {
         {in_line, attach_nothing, call<recorded_in_line>, "", 0, 0, 2},
         {"in line: two rdtsc, one event", attach_nothing, call<recorded_in_one_event>, in_line, 0,
          0, 1},
-        {"function_graph without arguments", attach_tracer, call<traced_work>, in_line, 1.15},
+        {"typed probe, the same recorded", attach_recording_probe, call<traced_work>, in_line, 1.15,
+         0, 2},
+        {"function_graph without arguments", attach_tracer, call<traced_work>, in_line},
         {"-finstrument-functions, the same recorded", attach_compiled<instrumented, true>,
          call_instrumented, in_line, 0, 0, 2},
         {"XRay, the same recorded", attach_compiled<xray, true>, call_xray, in_line, 0, 0, 2},

@@ -19,8 +19,7 @@ namespace ftrace::inline v0::detail {
 /// stack or a fiber's.
 struct stack_range {
     std::uintptr_t begin, end;
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION FTRACE_GENERAL_REGS_ONLY bool contains(
-        std::uintptr_t address) const noexcept {
+    [[nodiscard]] FTRACE_STUB_INLINE bool contains(std::uintptr_t address) const noexcept {
         return address - begin < end - begin;
     }
 };

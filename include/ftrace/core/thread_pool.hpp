@@ -27,13 +27,14 @@ struct alignas(64) thread_state {
     std::uint64_t missed;      ///< callbacks not called, because one was running on this thread
     std::uint64_t generation;  ///< rises when the slot passes to another thread
     pthread_t self;            ///< tells a thread from a later one with the same tid
-    void* graph;               ///< owned by graph/
+    void* graph;               ///< owned by graph/: of the thread that has the slot, or null
     void* trace;               ///< owned by trace/
     pid_t tid;                 ///< 0: the slot is free
     bool own_work;  ///< the section is the library's own, with the registry at hand: library_work
     alignas(16) std::byte x87_result[16];  ///< a long double on its way to st0
     std::uint64_t awaited;                 ///< a section that synchronize_callbacks() waits for
     stack_range stack;                     ///< the thread's own; empty: not known
+    void* kept_graph;                      ///< owned by graph/: of all that had the slot
 };
 static_assert(sizeof(thread_state) == 128);
 
@@ -81,6 +82,7 @@ public:
             slot->own_work = false;
             slot->program_errno = &errno;
             slot->stack = stacks_.of_this_thread();
+            slot->graph = nullptr;
             ++slot->generation;
         }
         return slot;

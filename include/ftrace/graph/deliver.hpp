@@ -17,6 +17,7 @@ struct graph_access {
     }
     FTRACE_STUB_INLINE static auto entry(const fgraph_ops& ops) noexcept { return ops.entry_; }
     FTRACE_STUB_INLINE static auto ret(const fgraph_ops& ops) noexcept { return ops.return_; }
+    FTRACE_STUB_INLINE static bool is_plain(const fgraph_ops& ops) noexcept { return ops.plain_; }
     FTRACE_STUB_INLINE static const fgraph_options& options(const fgraph_ops& ops) noexcept {
         return ops.options_;
     }
@@ -122,14 +123,13 @@ struct tells_of_left {
                     FTRACE_NO_INSTRUMENTATION { tells_of_left{state, mine}(frame, how); });
 }
 
-/// end_call() where the call is not the innermost one of its own thread's own stack, or does not
-/// return.
-FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_other_call(
+/// end_call() inside a section of the calling thread.
+FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_told_call(
     graph_state& state, thread_state& thread, shadow_frame* frame, const call_end& end,
     ftrace_regs& regs) noexcept {
     shadow_stack* const owner = header_of(frame).owner;
     const bool returns = end.how == graph_end::returned;
-    if (owner->belongs_to(&thread, thread.generation)) {
+    if (owner == graph_state::existing(thread)) {
         if (frame->where() == shadow_frame::unused) return;
         owner->close_inside(frame, tells_of_left{state, *owner});
         const std::uintptr_t slot = frame->claim();
@@ -161,23 +161,14 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_untold(
 
 /// A hooked call ends, by a return or an exception: tells of it, and of those inside it that were
 /// left before. Its frame is free afterwards.
-FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void end_call(
+FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_call(
     graph_state& state, shadow_frame* frame, const call_end& end, ftrace_regs& regs) noexcept {
     const auto here = reinterpret_cast<std::uintptr_t>(&regs);
     const auto [thread, section] = start_of_section(here, 0);
     if (__builtin_expect(thread == nullptr, 0)) return end_untold(state, frame, end);
     enter_section(*thread, section, here);
     const int saved = *thread->program_errno;
-    shadow_stack* const owner = header_of(frame).owner;
-    if (__builtin_expect(owner->is_innermost(frame) && end.how == graph_end::returned &&
-                             owner->belongs_to(thread, thread->generation),
-                         1)) {
-        owner->take_out(frame, 0);
-        tell_all(state, *owner, *frame, end, regs);
-        owner->give_back(frame);
-    } else {
-        end_other_call(state, *thread, frame, end, regs);
-    }
+    end_told_call(state, *thread, frame, end, regs);
     *thread->program_errno = saved;
     leave_section(*thread, section);
 }
@@ -190,7 +181,7 @@ struct graph_thread {
         if (state == nullptr || !state->ends.is_last_round(stack)) return;
         const std::uintptr_t here = this_frame();
         const auto [thread, section] = start_of_section(here, 0);
-        if (thread == nullptr || !stack.belongs_to(thread, thread->generation)) return;
+        if (thread == nullptr || graph_state::existing(*thread) != &stack) return;
         enter_section(*thread, section, here);
         stack.end_thread(tells_of_left{*state, stack});
         leave_section(*thread, section);

@@ -90,7 +90,11 @@ public:
     constexpr FTRACE_NOTRACE explicit fgraph_ops(entry_func entry, return_func ret,
                                                  void* user_data = nullptr,
                                                  fgraph_options wanted = {}) noexcept
-        : private_data(user_data), options_(wanted), entry_(entry), return_(ret) {
+        : private_data(user_data),
+          options_(wanted),
+          entry_(entry),
+          return_(ret),
+          plain_(ret != nullptr && wanted.thread_data == 0 && wanted.max_depth == 0) {
         ops.private_data = this;
     }
     /// Unregisters.
@@ -115,6 +119,7 @@ private:
     fgraph_options options_;
     entry_func entry_;
     return_func return_;
+    bool plain_;  // wants ends, keeps nothing of threads, and looks at any depth
     std::uint32_t ticket_ = 0;
     std::uint64_t missed_ = 0;
     friend struct detail::graph_access;

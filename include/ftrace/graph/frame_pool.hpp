@@ -13,16 +13,16 @@ class frame_pool {
 public:
     FTRACE_NO_INSTRUMENTATION void take_from(block_pool& blocks) noexcept { blocks_ = &blocks; }
 
-    [[nodiscard]] FTRACE_STUB_INLINE bool has_free() const noexcept { return free_ != nullptr; }
-    /// One that was used before: has_free().
-    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* take_free() noexcept {
-        shadow_frame* const frame = free_;
-        free_ = frame->behind;
-        return frame;
-    }
+    /// The one that was given back last, which stays free; or null.
+    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* first_free() const noexcept { return free_; }
+    /// Takes that one.
+    FTRACE_STUB_INLINE void take_first(const shadow_frame* free) noexcept { free_ = free->behind; }
     /// Any; nullptr: no memory.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame* take(shadow_stack* owner) noexcept {
-        if (has_free()) return take_free();
+        if (shadow_frame* const free = first_free()) {
+            take_first(free);
+            return free;
+        }
         if (fresh_left_ == 0) {
             const block_pool::new_frames more = blocks_->open(owner, fresh_);
             if (more.begin == nullptr) return nullptr;

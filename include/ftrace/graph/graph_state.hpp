@@ -45,8 +45,7 @@ struct graph_state {
     /// The calling thread's shadow stack, if it has one.
     [[nodiscard]] FTRACE_STUB_INLINE static shadow_stack* existing(
         const thread_state& thread) noexcept {
-        auto* const stack = static_cast<shadow_stack*>(thread.graph);
-        return stack != nullptr && stack->belongs_to(&thread, thread.generation) ? stack : nullptr;
+        return static_cast<shadow_stack*>(thread.graph);
     }
     /// The same, made now if need be. nullptr: no memory. `tell(stack, frame, how)`: of the calls of
     /// a thread that had it before.
@@ -72,18 +71,19 @@ private:
                                                                            Tell tell) noexcept {
         const int saved = errno;
         const auto process = static_cast<pid_t>(::syscall(SYS_getpid));
-        auto* stack = static_cast<shadow_stack*>(thread.graph);
+        auto* stack = static_cast<shadow_stack*>(thread.kept_graph);
         if (stack == nullptr) stack = make_stack();
         errno = saved;
         if (stack == nullptr) return nullptr;
-        thread.graph = stack;
+        thread.kept_graph = stack;
         // In a child of fork() the calls of its parent's threads do not end at all.
         const bool told = stack->process == process;
         stack->process = process;
-        stack->hand_over(blocks, &thread, thread.generation, thread.stack,
+        stack->hand_over(blocks, thread.stack,
                          [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
                              if (told) tell(*stack, frame, how);
                          });
+        thread.graph = stack;
         ends.expect(*stack);
         stack->kept().forget(stack->data(),
                              [](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
@@ -115,9 +115,13 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
     return state;
 }
 
+/// The same, if this object has met it.
+[[nodiscard]] FTRACE_STUB_INLINE graph_state* graph_shortcut_or_null() noexcept {
+    return __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
+}
 /// The state, if any fgraph_ops was ever registered in this process.
 [[nodiscard]] FTRACE_STUB_INLINE graph_state* shared_graph() noexcept {
-    graph_state* const state = __atomic_load_n(&graph_shortcut, __ATOMIC_ACQUIRE);
+    graph_state* const state = graph_shortcut_or_null();
     return __builtin_expect(state != nullptr, 1) ? state : find_graph();
 }
 

@@ -42,10 +42,10 @@ struct offered_call {
     bool again;  ///< another fgraph_ops has hooked it
 };
 
-/// What is not shadow_stack::arrive_nested(). false: there is no room.
-FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool arrive_otherwise(
-    graph_state& state, thread_state& thread, std::uintptr_t* slot, ftrace_regs& regs,
-    offered_call& call) noexcept {
+/// Prepares the hook of a call. false: there is no room.
+FTRACE_NO_INSTRUMENTATION inline bool arrive(graph_state& state, thread_state& thread,
+                                             std::uintptr_t* slot, ftrace_regs& regs,
+                                             offered_call& call) noexcept {
     call.stack = stack_of_thread(state, thread);
     if (call.stack == nullptr) {
         __atomic_fetch_add(&state.unhooked, 1, __ATOMIC_RELAXED);
@@ -61,22 +61,10 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool arrive_otherwise
     return call.at.frame != nullptr;
 }
 
-/// Asks the entry callback; true: it wants the end of this call.
-FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline bool ask(
-    const graph_state& state, fgraph_ops& ops, unsigned long func, const offered_call& call,
-    void* data, void* kept, ftrace_regs& regs) noexcept {
-    const auto entry = graph_access::entry(ops);
-    if (entry == nullptr) return true;
-    const ftrace_graph_ent event{
-        func,          state.true_return(call.at.ret), static_cast<int>(call.at.depth), data, kept,
-        call.at.around};
-    return entry(event, ops, regs);
-}
-
-/// For an ops with options, and for one that is not the first: hooks the call if it is wanted.
-FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool hook_with_options(
-    const graph_state& state, fgraph_ops& ops, unsigned long func, const offered_call& call,
-    ftrace_regs& regs) noexcept {
+/// Hooks the call if its entry callback wants that.
+FTRACE_NO_INSTRUMENTATION inline bool hook_if_wanted(const graph_state& state, fgraph_ops& ops,
+                                                     unsigned long func, const offered_call& call,
+                                                     ftrace_regs& regs) noexcept {
     const fgraph_options& options = graph_access::options(ops);
     const std::uint32_t ticket = graph_access::ticket(ops);
     if (options.max_depth != 0 && static_cast<int>(call.at.depth) >= options.max_depth) {
@@ -90,7 +78,11 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool hook_with_option
         return false;
     }
     void* const kept = thread_data_of(state, *call.stack, ops, ticket);
-    if (!ask(state, ops, func, call, data, kept, regs)) {
+    const ftrace_graph_ent event{
+        func,          state.true_return(call.at.ret), static_cast<int>(call.at.depth), data, kept,
+        call.at.around};
+    const auto entry = graph_access::entry(ops);
+    if (entry != nullptr && !entry(event, ops, regs)) {
         call.stack->data().give(data);
         return false;
     }
@@ -103,34 +95,47 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline bool hook_with_option
     return true;
 }
 
-/// Hooks one call, whose return address lies at `slot`, if its entry callback wants that.
-FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void hook_call(
+/// What is not the case of hook_call().
+FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void hook_call_otherwise(
     fgraph_ops& ops, unsigned long func, std::uintptr_t* slot, ftrace_regs& regs) noexcept {
     graph_state* const state = shared_graph();
     thread_state* const thread = this_thread();
     if (state == nullptr || thread == nullptr) return;
-    if (__builtin_expect(graph_access::ret(ops) == nullptr, 0))
+    if (graph_access::ret(ops) == nullptr)
         return enter_only(*state, *thread, ops, func, slot, regs);
     offered_call call;
-    call.stack = graph_state::existing(*thread);
-    call.again = false;
-    if (__builtin_expect(call.stack == nullptr || arch::is_hooked(regs) ||
-                             !call.stack->arrive_nested(slot, call.at),
-                         0) &&
-        !arrive_otherwise(*state, *thread, slot, regs, call))
-        return graph_access::miss(ops);
-    const fgraph_options& options = graph_access::options(ops);
-    bool hooked;
-    if (__builtin_expect(
-            call.again || (options.call_data | options.thread_data) != 0 || options.max_depth != 0,
-            0)) {
-        hooked = hook_with_options(*state, ops, func, call, regs);
-    } else {
-        hooked = ask(*state, ops, func, call, nullptr, nullptr, regs);
-        if (hooked) call.stack->push(call.at, func, graph_access::ticket(ops), nullptr);
-    }
-    if (__builtin_expect(hooked, 1)) return arch::set_hooked(regs);
+    if (!arrive(*state, *thread, slot, regs, call)) return graph_access::miss(ops);
+    if (hook_if_wanted(*state, ops, func, call, regs)) return arch::set_hooked(regs);
     if (!call.again) call.stack->cancel(call.at);
+}
+
+/// Hooks one call, whose return address lies at `slot`, if its entry callback wants that. Here: the
+/// first fgraph_ops of a call on the thread's own stack, inside all that is hooked there.
+FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void hook_call(
+    fgraph_ops& ops, unsigned long func, std::uintptr_t* slot, ftrace_regs& regs) noexcept {
+    const graph_state* const state = graph_shortcut_or_null();
+    const thread_state* const thread = current_thread;  // another object's stub may have called
+    if (__builtin_expect(state == nullptr || thread == nullptr || !graph_access::is_plain(ops) ||
+                             arch::is_hooked(regs),
+                         0))
+        return hook_call_otherwise(ops, func, slot, regs);
+    shadow_stack* const stack = graph_state::existing(*thread);
+    shadow_frame* const frame = stack == nullptr ? nullptr : stack->next_nested(slot);
+    if (__builtin_expect(frame == nullptr, 0)) return hook_call_otherwise(ops, func, slot, regs);
+    const shadow_frame* const around = stack->innermost();
+    const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1u;
+    const std::uintptr_t ret = *slot;
+    const std::size_t size = graph_access::options(ops).call_data;
+    void* const data = size == 0 ? nullptr : stack->data().take(size);
+    if (__builtin_expect(size != 0 && data == nullptr, 0)) return graph_access::miss(ops);
+    const auto entry = graph_access::entry(ops);
+    if (entry != nullptr) {
+        const ftrace_graph_ent event{
+            func, state->true_return(ret), static_cast<int>(depth), data, nullptr, around};
+        if (__builtin_expect(!entry(event, ops, regs), 0)) return stack->data().give(data);
+    }
+    stack->push_nested(frame, slot, ret, depth, func, graph_access::ticket(ops), data);
+    arch::set_hooked(regs);
 }
 
 FTRACE_NO_INSTRUMENTATION inline void graph_entered(unsigned long ip, unsigned long, ftrace_ops& op,
@@ -138,17 +143,63 @@ FTRACE_NO_INSTRUMENTATION inline void graph_entered(unsigned long ip, unsigned l
     hook_call(*static_cast<fgraph_ops*>(op.private_data), ip, arch::return_slot(regs), regs);
 }
 
+FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void tell_more_of_return(
+    const graph_state& state, shadow_stack& mine, const shadow_frame& frame, arch::x87_results& x87,
+    ftrace_regs& regs) noexcept {
+    tell_more(state, mine, frame,
+              {graph_end::returned, arch::integer_result(regs), nullptr, 0, &x87}, regs);
+}
+/// tell_all() without an object that would have to be in memory.
+FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void tell_of_return(
+    const graph_state& state, shadow_stack& mine, const shadow_frame& frame,
+    ftrace_regs& regs) noexcept {
+    arch::x87_results x87(regs);
+    const unsigned long result = arch::integer_result(regs);
+    if (__builtin_expect(frame.more != nullptr, 0))
+        tell_more_of_return(state, mine, frame, x87, regs);
+    tell_one(state, mine, frame, frame.ticket, frame.data,
+             {graph_end::returned, result, nullptr, 0, &x87}, regs);
+}
+
+/// The innermost hooked call on the thread's own stack returns. false: it is another one.
+FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline bool end_nested(
+    shadow_frame* frame, ftrace_regs& regs) noexcept {
+    const graph_state* const state = graph_shortcut_or_null();
+    thread_state* const thread = current_thread;
+    if (__builtin_expect(state == nullptr || thread == nullptr, 0)) return false;
+    const std::uint64_t section = section_of(*thread);
+    shadow_stack* const stack = graph_state::existing(*thread);
+    if (__builtin_expect(is_inside(section) || stack == nullptr, 0)) return false;
+    enter_section(*thread, section, reinterpret_cast<std::uintptr_t>(&regs));
+    const bool innermost = stack->innermost() == frame;
+    if (__builtin_expect(innermost, 1)) {
+        const int saved = *thread->program_errno;
+        stack->take_out_innermost();
+        tell_of_return(*state, *stack, *frame, regs);
+        stack->give_back(frame);
+        *thread->program_errno = saved;
+    }
+    leave_section(*thread, section);
+    return innermost;
+}
+FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_not_nested(
+    shadow_frame* frame, ftrace_regs& regs) noexcept {
+    // Callbacks came before, so that the state is there.
+    graph_state* const state = shared_graph();
+    if (state == nullptr) return;
+    arch::x87_results x87(regs);
+    end_call(*state, frame, {graph_end::returned, arch::integer_result(regs), nullptr, 0, &x87},
+             regs);
+}
+
 /// What trampolines call, through the return stub.
 struct graph_return {
+    template <arch::vector_width Width>
     FTRACE_LOCAL FTRACE_NO_INSTRUMENTATION static arch::vector_width returned(
         std::uintptr_t trampoline, ftrace_regs& regs) noexcept {
-        // Callbacks came before, so that the state is there.
-        if (graph_state* const state = shared_graph()) {
-            arch::x87_results x87(regs);
-            end_call(*state, frame_of(trampoline),
-                     {graph_end::returned, arch::integer_result(regs), nullptr, 0, &x87}, regs);
-        }
-        return arch::used_return_width(regs);
+        shadow_frame* const frame = frame_of(trampoline);
+        if (__builtin_expect(!end_nested(frame, regs), 0)) end_not_nested(frame, regs);
+        return arch::used_return_width<Width>(regs);
     }
 };
 

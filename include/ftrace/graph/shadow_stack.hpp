@@ -49,16 +49,13 @@ public:
     /// which are told by `tell(frame, how)`. Those on other stacks may belong to fibers that go on
     /// elsewhere: they stay until they return, or their slots are used anew.
     template <class Tell>
-    FTRACE_NO_INSTRUMENTATION void hand_over(block_pool& blocks, const void* owner,
-                                             std::uint64_t generation, stack_range stack,
+    FTRACE_NO_INSTRUMENTATION void hand_over(block_pool& blocks, stack_range stack,
                                              Tell tell) noexcept {
         end_thread(tell);
         end_rounds = 0;
         others_.forget_last();
         passed_.give_all(frames_);
         frames_.take_from(blocks);
-        owner_ = owner;
-        generation_ = generation;
         stack_ = {stack.end, stack.end};
         may_be_own_ = stack;
         hole_ = 0;
@@ -75,22 +72,27 @@ public:
             give_back(frame);
         }
     }
-    [[nodiscard]] FTRACE_STUB_INLINE bool belongs_to(const void* owner,
-                                                     std::uint64_t generation) const noexcept {
-        return owner_ == owner && generation_ == generation;
-    }
 
-    /// arrive() where nothing was left behind, on the thread's own stack: the case that has to be
-    /// fast. false: it is another one, and nothing is changed.
-    [[nodiscard]] FTRACE_STUB_INLINE bool arrive_nested(std::uintptr_t* slot,
-                                                        arrival& call) noexcept {
+    /// The frame for a call at `slot` on the thread's own stack, inside all that is hooked there: the
+    /// case that has to be fast. Null: it is another one. Changes nothing: push_nested() does.
+    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* next_nested(
+        const std::uintptr_t* slot) const noexcept {
         const std::uintptr_t at = address(slot);
-        if (!on_own_stack(at) || !frames_.has_free() || others_.signal_stack_is_in_use())
-            return false;
-        if (own_ != nullptr && own_->where() <= at) return false;
-        call = {slot,  *slot, frames_.take_free(), own_, own_ == nullptr ? 0 : own_->depth + 1u,
-                false, false};
-        return true;
+        const bool inside = own_ == nullptr || own_->where() > at;
+        return inside && on_own_stack(at) && !others_.signal_stack_is_in_use()
+                   ? frames_.first_free()
+                   : nullptr;
+    }
+    /// The innermost call on the thread's own stack, or null.
+    [[nodiscard]] FTRACE_STUB_INLINE const shadow_frame* innermost() const noexcept { return own_; }
+    FTRACE_STUB_INLINE void push_nested(shadow_frame* frame, std::uintptr_t* slot,
+                                        std::uintptr_t ret, std::uint32_t depth,
+                                        std::uintptr_t func, std::uint32_t ticket,
+                                        void* data) noexcept {
+        frames_.take_first(frame);
+        fill({slot, ret, frame, own_, depth, false, false}, func, ticket, data);
+        own_ = frame;
+        __atomic_store_n(slot, frame->trampoline(), __ATOMIC_RELEASE);
     }
 
     /// Prepares the hook of a call whose return address lies at `slot`; tells of calls that were
@@ -128,24 +130,14 @@ public:
     }
 
     /// Hooks the call. `data`: of the ops with this ticket.
-    FTRACE_STUB_INLINE void push(const arrival& call, std::uintptr_t func, std::uint32_t ticket,
-                                 void* data) noexcept {
-        shadow_frame& frame = *call.frame;
-        frame.ret = call.ret;
-        frame.func = func;
-        frame.around = call.around;
-        frame.depth = call.depth & 0x7fffffff;
-        frame.elsewhere = call.elsewhere;
-        frame.ticket = ticket;
-        frame.data = data;
-        frame.more = nullptr;
-        // release, for the compiler: a handler that sees the slot sees the whole frame.
-        __atomic_store_n(&frame.slot, address(call.slot), __ATOMIC_RELEASE);
-        if (__builtin_expect(call.elsewhere, 0))
-            others_.add(&frame, call.begins_signal_stack);
+    FTRACE_NO_INSTRUMENTATION void push(const arrival& call, std::uintptr_t func,
+                                        std::uint32_t ticket, void* data) noexcept {
+        fill(call, func, ticket, data);
+        if (call.elsewhere)
+            others_.add(call.frame, call.begins_signal_stack);
         else
-            own_ = &frame;
-        __atomic_store_n(call.slot, frame.trampoline(), __ATOMIC_RELEASE);
+            own_ = call.frame;
+        __atomic_store_n(call.slot, call.frame->trampoline(), __ATOMIC_RELEASE);
     }
     FTRACE_NO_INSTRUMENTATION void cancel(const arrival& call) noexcept {
         if (*call.slot != call.ret) *call.slot = call.ret;  // it had taken another call's place
@@ -165,15 +157,13 @@ public:
         return true;
     }
 
-    /// Whether nothing hooked is inside this call of the thread's own stack.
-    [[nodiscard]] FTRACE_STUB_INLINE bool is_innermost(const shadow_frame* frame) const noexcept {
-        return own_ == frame;
-    }
+    /// innermost() ends by a return. Then give_back() it.
+    FTRACE_STUB_INLINE void take_out_innermost() noexcept { own_ = own_->around; }
     /// A hooked call ends, on its own thread: those inside it were left before. Then take_out() and
     /// give_back() it.
     template <class Tell>
     FTRACE_NO_INSTRUMENTATION void close_inside(shadow_frame* frame, Tell tell) noexcept {
-        if (__builtin_expect(own_ == frame, 1)) return;
+        if (own_ == frame) return;
         if (!frame->elsewhere) {
             others_.leave_signal_stack(leaving(tell));
             while (own_ != nullptr && own_ != frame && own_->where() <= frame->where())
@@ -183,8 +173,8 @@ public:
         }
     }
     /// Takes the frame, whose slot it is or was, out of its list.
-    FTRACE_STUB_INLINE void take_out(shadow_frame* frame, std::uintptr_t slot) noexcept {
-        if (__builtin_expect(own_ == frame, 1))
+    FTRACE_NO_INSTRUMENTATION void take_out(shadow_frame* frame, std::uintptr_t slot) noexcept {
+        if (own_ == frame)
             own_ = frame->around;
         else if (frame->elsewhere)
             others_.remove(frame, slot);
@@ -245,6 +235,21 @@ private:
     [[nodiscard]] FTRACE_STUB_INLINE bool on_own_stack(std::uintptr_t slot) const noexcept {
         return stack_.contains(slot);
     }
+    FTRACE_STUB_INLINE static void fill(const arrival& call, std::uintptr_t func,
+                                        std::uint32_t ticket, void* data) noexcept {
+        shadow_frame& frame = *call.frame;
+        frame.ret = call.ret;
+        frame.func = func;
+        frame.around = call.around;
+        frame.depth = call.depth & 0x7fffffff;
+        frame.elsewhere = call.elsewhere;
+        frame.ticket = ticket;
+        frame.data = data;
+        frame.more = nullptr;
+        // release, for the compiler: a handler that sees the slot sees the whole frame.
+        __atomic_store_n(&frame.slot, address(call.slot), __ATOMIC_RELEASE);
+    }
+
     // The own stack is known as far as calls have been seen on it, page by page without a hole: what is
     // said of it is a guess, and a fiber's stack may lie next to it.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) bool goes_on_below(
@@ -364,8 +369,6 @@ private:
         }
     }
 
-    const void* owner_;
-    std::uint64_t generation_;  // of the owner, which rises when another thread takes it
     stack_range stack_;
     stack_range may_be_own_;
     std::uintptr_t hole_;  // no part of the own stack is below

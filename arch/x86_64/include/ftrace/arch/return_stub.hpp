@@ -11,7 +11,7 @@
 //            stack alignment
 // Saves:     the general registers of ARGS, and the first two vector registers at full width. The x87 stack is
 //            left alone: C++ that balances it returns st0 and st1 as they were.
-// Calls:     Owner::returned(trampoline + 14, regs), in C++; it says how wide the vector registers are to be
+// Calls:     Owner::returned<Width>(trampoline + 14, regs), in C++; it says how wide the vector registers are to be
 //            written back
 // Clobbers:  what a function call may, except what is saved
 // Leaves to: the trampoline, by `ret`, which the processor predicts
@@ -30,7 +30,7 @@
 
 namespace ftrace::inline v0::arch {
 
-/// `Owner::returned` is the C++ side: vector_width(std::uintptr_t trampoline,
+/// `Owner::returned<Width>` is the C++ side: vector_width(std::uintptr_t trampoline,
 /// ftrace_regs&) noexcept.
 template <class Owner, vector_width Width>
 struct return_stub;
@@ -54,7 +54,7 @@ struct return_stub;
                 FTRACE_CFI("def_cfa %%rsp, 8")                                                      \
                 "  movq " FTRACE_PROGRAM_BP "(%%rbp), %%rbp\n"                                      \
                 "  ret\n"                                                                           \
-                ::"X"(&Owner::returned));                                                           \
+                ::"X"(&Owner::template returned<vectors>));                                         \
         }                                                                                           \
     }
 
@@ -102,21 +102,23 @@ template <class Owner>
     return reinterpret_cast<std::uintptr_t>(&return_stub<Owner, vector_width::xmm>::entry);
 }
 
-/// How much of the two saved vector registers is not zero.
-[[nodiscard]] FTRACE_NO_INSTRUMENTATION inline vector_width used_return_width(
-    ftrace_regs& regs) noexcept {
-    const auto& saved = arch_access::saved(regs);
-    const auto width = static_cast<std::size_t>(saved.width);
-    std::uint64_t above_xmm = 0, above_ymm = 0;
-    for (std::size_t reg = 0; reg < 2; ++reg) {
-        for (std::size_t at = 16; at < width; at += 8) {
-            std::uint64_t part;
-            __builtin_memcpy(&part, arch_access::vector(regs, reg) + at, sizeof part);
-            (at < 32 ? above_xmm : above_ymm) |= part;
-        }
+/// How much of the two vector registers that a return stub for `Saved` has saved is not zero.
+template <vector_width Saved>
+[[nodiscard]] FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline vector_width
+used_return_width(const ftrace_regs& regs) noexcept {
+    if (arch_access::saved(regs).width != Saved) __builtin_unreachable();
+    using quarter = unsigned long long __attribute__((vector_size(16), may_alias));
+    const auto* const first = reinterpret_cast<const quarter*>(arch_access::vector(regs, 0));
+    const auto* const second = reinterpret_cast<const quarter*>(arch_access::vector(regs, 1));
+    if constexpr (Saved == vector_width::zmm) {
+        const quarter upper = first[2] | first[3] | second[2] | second[3];
+        if ((upper[0] | upper[1]) != 0) return vector_width::zmm;
     }
-    if (above_ymm != 0) return vector_width::zmm;
-    return above_xmm != 0 ? vector_width::ymm : vector_width::xmm;
+    if constexpr (Saved != vector_width::xmm) {
+        const quarter upper = first[1] | second[1];
+        if ((upper[0] | upper[1]) != 0) return vector_width::ymm;
+    }
+    return vector_width::xmm;
 }
 
 /// Entry: the stack slot that holds the traced function's return address.
