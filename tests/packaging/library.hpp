@@ -1,5 +1,5 @@
-// What each of the two libraries of one_registry.tests.cpp offers: an ops of its own, and a
-// function to trace.
+// What each of the two libraries of one_registry.tests.cpp offers: an ops and an fgraph_ops of its
+// own, and a function to trace.
 #pragma once
 
 #include <ftrace/ftrace.hpp>
@@ -13,6 +13,10 @@ struct library_interface {
     int (*calls)();
     /// A traced function: x + 1.
     int (*work)(int x);
+    /// The same with the library's fgraph_ops, whose ends are counted.
+    const char* (*attach_graph)(const char* filter);
+    void (*detach_graph)();
+    int (*ends)();
     /// The library's ops itself, for others to register.
     ftrace::ftrace_ops* ops;
 };

@@ -7,6 +7,7 @@
 #include <ftrace/ftrace.hpp>
 
 #include <string>
+#include <thread>
 
 namespace shared {
 
@@ -86,4 +87,37 @@ TEST_CASE("one registry: each object traces the functions of the others", "[pack
     first.detach();
     CHECK(second.work(1) == 2);
     CHECK(first.calls() == before + 2);
+}
+
+// The list of ops at the site is called by one object's stub, the hooks are another object's code, and what it keeps
+// of the thread is its own: on a thread that it has not seen.
+TEST_CASE("one registry: return hooks of several objects at one site, on new threads",
+          "[packaging]") {
+    const library_interface& first = *first_library();
+    const library_interface& second = *second_library();
+    const int of_first = first.ends(), of_second = second.ends(), before = calls;
+
+    REQUIRE(counting.set_filter("shared::work").has_value());
+    auto handle = ftrace::register_ftrace_function(counting);
+    REQUIRE(handle.has_value());
+    for (int attached = 1; attached <= 2; ++attached) {
+        const library_interface& next = attached == 1 ? first : second;
+        REQUIRE(next.attach_graph("shared::work") == std::string());
+        for (int i = 0; i < 2; ++i)
+            std::thread([] {
+                CHECK(shared::work(1) == 2);
+                CHECK(shared::work(2) == 3);
+            }).join();
+    }
+    CHECK(calls == before + 8);
+    CHECK(first.ends() == of_first + 8);
+    CHECK(second.ends() == of_second + 4);
+
+    first.detach_graph();
+    std::thread([] { CHECK(shared::work(1) == 2); }).join();
+    CHECK(first.ends() == of_first + 8);
+    CHECK(second.ends() == of_second + 5);
+    second.detach_graph();
+    std::thread([] { CHECK(shared::work(1) == 2); }).join();
+    CHECK(second.ends() == of_second + 5);
 }
