@@ -21,13 +21,15 @@ struct findings {
     unsigned steps, in_trampoline, in_stub, wrong;
     std::uintptr_t wrong_at;
     int result, returned;
-    bool left;  // back in the caller
+    bool throws;  // of an exception's way only what is in trampolines counts
+    bool left;    // back in the caller
 };
 /// Shared with child processes, each of which has a return stub of its own.
 findings& stepping = *static_cast<findings*>(
     ::mmap(nullptr, sizeof(findings), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
 
 int stepped(fgraph_ops& by);
+int stepped_throw(fgraph_ops& by);
 
 enum class frame { other, function, trampoline };
 struct backtrace {
@@ -45,7 +47,8 @@ FTRACE_NO_INSTRUMENTATION _Unwind_Reason_Code visit(_Unwind_Context* context, vo
     frame now = frame::other;
     if (detail::shared_graph()->blocks.contains(trace.last))
         now = frame::trampoline;
-    else if (::_Unwind_GetRegionStart(context) == reinterpret_cast<std::uintptr_t>(&stepped))
+    else if (::_Unwind_GetRegionStart(context) == reinterpret_cast<std::uintptr_t>(&stepped) ||
+             ::_Unwind_GetRegionStart(context) == reinterpret_cast<std::uintptr_t>(&stepped_throw))
         now = frame::function;
     if (trace.before != frame::other && now != frame::trampoline) {
         // From a trampoline the unwinder comes one byte in front of it: see return_unwind.hpp.
@@ -62,7 +65,9 @@ FTRACE_NO_INSTRUMENTATION void on_step(int, siginfo_t*, void* context) {
     if (at == stepping.caller) stepping.left = true;
     if (stepping.left) return;  // what switches the flag off has no exact unwind table
     ++stepping.steps;
-    if (detail::shared_graph()->blocks.contains(at)) ++stepping.in_trampoline;
+    const bool in_trampoline = detail::shared_graph()->blocks.contains(at);
+    if (in_trampoline) ++stepping.in_trampoline;
+    if (stepping.throws && !in_trampoline) return;
     if (at - stepping.stub < 256) ++stepping.in_stub;
     backtrace trace;
     ::_Unwind_Backtrace(visit, &trace);
@@ -98,18 +103,55 @@ FTRACE_NO_INSTRUMENTATION HOOKED int steps_through(fgraph_ops& by) {
     return result;
 }
 
+// Two trampolines behind each other: for the unwinder the second has the stack pointer of the
+// first, and of the caller with the handler, so that the exception lands in it (docs/return-hooks.md).
+FTRACE_NO_INSTRUMENTATION HOOKED int stepped_throw(fgraph_ops& by) {
+    stepping.caller = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
+    __asm__ volatile("" : : : "memory");
+    HOOK_RETURN(by, 1);
+    HOOK_RETURN(by, 2);
+    backtrace whole;
+    ::_Unwind_Backtrace(visit, &whole);
+    stepping.outermost = whole.last;
+    stepping.throws = true;
+    step(true);
+    throw 7;
+}
+FTRACE_NO_INSTRUMENTATION HOOKED int steps_through_throw(fgraph_ops& by) {
+    int result = 0;
+    try {
+        result = opaque(stepped_throw)(by);
+    } catch (int thrown) {
+        result = thrown;
+    }
+    step(false);
+    return result;
+}
+
 /// With the return stub for vector registers of `width`, in a process of its own.
-void step_with(arch::vector_width width) {
+void step_with(arch::vector_width width, int (*steps)(fgraph_ops&)) {
     stub_width = width;
     fgraph_ops& by = make_ops(nullptr, on_stepped_return);
     struct sigaction action{};
     action.sa_sigaction = on_step;
     action.sa_flags = SA_SIGINFO;
     if (::sigaction(SIGTRAP, &action, nullptr) != 0) return;
-    steps_through(by);  // once for what is done only once
+    steps(by);  // once for what is done only once
     stepping = {};
     stepping.stub = arch::return_stub_for<detail::graph_return>(width);
-    stepping.result = steps_through(by);
+    stepping.result = steps(by);
+}
+
+/// The child's exit status.
+int step_in_child(arch::vector_width width, int (*steps)(fgraph_ops&)) {
+    stepping = {};
+    const pid_t child = ::fork();
+    if (child == 0) {
+        step_with(width, steps);
+        ::_exit(0);
+    }
+    int status = -1;
+    return ::waitpid(child, &status, 0) == child ? status : -1;
 }
 
 }  // namespace
@@ -120,14 +162,7 @@ TEST_CASE("return trampoline: unwinding is right at every instruction, at every 
     using enum arch::vector_width;
     for (const arch::vector_width width : {xmm, ymm, zmm}) {
         if (width > arch::widest_vector_register()) continue;
-        stepping = {};
-        const pid_t child = ::fork();
-        if (child == 0) {
-            step_with(width);
-            ::_exit(0);
-        }
-        int status = -1;
-        REQUIRE(::waitpid(child, &status, 0) == child);
+        const int status = step_in_child(width, steps_through);
         CAPTURE(static_cast<unsigned>(width), stepping.steps);
         INFO("first wrong at " << detail::hex(stepping.wrong_at) << ", in a stub at "
                                << detail::hex(stepping.stub));
@@ -139,4 +174,17 @@ TEST_CASE("return trampoline: unwinding is right at every instruction, at every 
         CHECK(stepping.in_stub > 40);
         CHECK(stepping.wrong == 0);
     }
+}
+
+TEST_CASE("return trampoline: unwinding is right at every instruction of the landing pad",
+          "[graph]") {
+    REQUIRE(static_cast<void*>(&stepping) != MAP_FAILED);
+    const int status = step_in_child(arch::vector_width::xmm, steps_through_throw);
+    CAPTURE(stepping.steps);
+    INFO("first wrong at " << detail::hex(stepping.wrong_at));
+    CHECK(status == 0);
+    CHECK(stepping.result == 7);
+    CHECK(stepping.returned == 2);
+    CHECK(stepping.in_trampoline == 4);
+    CHECK(stepping.wrong == 0);
 }
