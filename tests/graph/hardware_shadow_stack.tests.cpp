@@ -1,5 +1,4 @@
 // Where the processor keeps a shadow stack of its own (CET), return addresses must not be replaced.
-// In a process of its own: the kernel is asked once.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cstdint>
@@ -74,6 +73,26 @@ TEST_CASE("hardware shadow stack: return hooks are refused with advice, all else
         CHECK(hooked::work(3) == 4);
         CHECK(result == 4);
     }
+
+    // Entries alone replace nothing.
+    int entered = 0;
+    fgraph_ops looks(
+        [](const ftrace_graph_ent&, fgraph_ops& self, ftrace_regs&) noexcept {
+            ++*static_cast<int*>(self.private_data);
+            return true;
+        },
+        nullptr, &entered);
+    REQUIRE(looks.ops.set_filter("hooked::work"));
+    {
+        const auto on = register_ftrace_graph(looks);
+        REQUIRE(on);
+        CHECK(hooked::work(3) == 4);
+        CHECK(entered == 1);
+    }
+    fprobe looking(
+        [](fprobe&, unsigned long, unsigned long, ftrace_regs&, void*) noexcept { return 0; },
+        nullptr);
+    REQUIRE(register_fprobe(looking, "hooked::work"));
 
     // A process without: features that are something else do not matter.
     answer = 2;

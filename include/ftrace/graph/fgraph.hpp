@@ -22,6 +22,28 @@
 namespace ftrace::inline v0 {
 namespace detail {
 
+/// What the kernel is asked by; tests put another one here.
+using shadow_stack_question = bool (*)(std::uint64_t&) noexcept;
+FTRACE_LOCAL inline constinit shadow_stack_question shadow_stack_features =
+    &arch::ask_shadow_stack_features;
+
+/// Whether an ops may be registered.
+FTRACE_NOTRACE inline result<void> check_graph_ops(const fgraph_ops& ops) {
+    const fgraph_options& options = ops.options();
+    if (options.call_data > data_pool::largest || options.thread_data > data_pool::largest ||
+        options.max_depth < 0)
+        return error{errc::invalid_argument,
+                     "fgraph_options: call_data and thread_data are at most 65536 bytes each, and "
+                     "max_depth is not negative"};
+    if (graph_access::ret(ops) != nullptr && arch::has_hardware_shadow_stack(shadow_stack_features))
+        return error{errc::permission_denied,
+                     "this process runs with a hardware shadow stack (CET), which does not allow "
+                     "return addresses to be replaced: start it without "
+                     "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), trace entries only, or use typed "
+                     "probes (ftrace::probe<&f>), which leave return addresses alone"};
+    return {};
+}
+
 /// Forgets a ticket, and waits until no return callback runs for it. Calls that were hooked with it
 /// return as before, untold.
 FTRACE_NOTRACE inline void withdraw_ticket(locked_registry& registry, std::uint32_t ticket) {
@@ -95,14 +117,14 @@ private:
 /// Starts calling the ops' callbacks for the functions of its filter (`gops.ops`), or for all.
 /// Calls that began before are not hooked. Any number at a time (65,536; the kernel stops at 16).
 /// Errors: those of register_ftrace_function(); invalid_argument: options beyond their limits;
-/// out_of_memory; permission_denied, where return addresses must not be replaced (hardware shadow
-/// stacks) or no code be made. (Kernel: register_ftrace_graph.)
+/// out_of_memory; permission_denied, where no code can be made, or return addresses must not be
+/// replaced (hardware shadow stacks) and the ops has a return callback. (Kernel:
+/// register_ftrace_graph.)
 FTRACE_NOTRACE inline result<graph_registration> register_ftrace_graph(fgraph_ops& gops) {
-    if (gops.options().call_data > detail::data_pool::largest ||
-        gops.options().thread_data > detail::data_pool::largest || gops.options().max_depth < 0)
-        return error{errc::invalid_argument,
-                     "fgraph_options: call_data and thread_data are at most 65536 bytes each, and "
-                     "max_depth is not negative"};
+    if (auto possible = detail::or_out_of_memory(
+            [&]() FTRACE_NOTRACE { return detail::check_graph_ops(gops); });
+        !possible)
+        return std::move(possible).error();
     auto state = detail::prepare_graph();
     const auto work = [&](detail::locked_registry& registry)
                           FTRACE_NOTRACE -> result<graph_registration> {

@@ -125,11 +125,6 @@ FTRACE_LOCAL inline constinit graph_state* graph_shortcut = nullptr;
     return __builtin_expect(state != nullptr, 1) ? state : find_graph();
 }
 
-/// What the kernel is asked by; tests put another one here.
-using shadow_stack_question = bool (*)(std::uint64_t&) noexcept;
-FTRACE_LOCAL inline constinit shadow_stack_question shadow_stack_features =
-    &arch::ask_shadow_stack_features;
-
 /// Where code of the library is that trampolines and unwinders call, in an object that stays loaded.
 struct graph_entry_points {
     std::uintptr_t return_stub, personality;
@@ -141,12 +136,6 @@ struct graph_entry_points {
 FTRACE_NOTRACE inline result<graph_state*> make_graph(process_state& process,
                                                       graph_entry_points code) {
     if (graph_state* const state = shared_graph()) return state;
-    if (arch::has_hardware_shadow_stack(shadow_stack_features))
-        return error{errc::permission_denied,
-                     "this process runs with a hardware shadow stack (CET), which does not allow "
-                     "return addresses to be replaced: start it without "
-                     "(GLIBC_TUNABLES=glibc.cpu.x86_shstk=off), trace entries only, or use typed "
-                     "probes (ftrace::probe<&f>), which leave return addresses alone"};
     auto* const state = new (std::nothrow) graph_state;
     if (state == nullptr || !state->table.usable()) {
         delete state;
