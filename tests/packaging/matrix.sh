@@ -54,6 +54,7 @@ if [ "$compiler" = clang++-16 ]; then
     program -O2 -fno-exceptions -fno-rtti
     library -O2
     finish
+    exit
 fi
 
 for level in -O0 -O2 -O3 -Os; do program "$level"; done
