@@ -8,8 +8,8 @@
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
-#include <functional>
 #include <ftrace/graph/fgraph.hpp>
+#include <functional>
 #include <thread>
 
 #include "event_log.hpp"
@@ -29,8 +29,8 @@ struct moving_fiber {
     /// The stack stays mapped.
     void start(void (*body)()) {
         ::getcontext(&here);
-        here.uc_stack.ss_sp = ::mmap(nullptr, stack_size, PROT_READ | PROT_WRITE,
-                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        here.uc_stack.ss_sp =
+            ::mmap(nullptr, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         here.uc_stack.ss_size = stack_size;
         here.uc_link = nullptr;
         ::makecontext(&here, body, 0);
@@ -169,9 +169,10 @@ TEST_CASE("moving fibers: beside threads with small stacks every end is told onc
     if (sanitizer_knows_no_fibers()) return;
     for (auto& each : ends) each = 0;
     wrong_results = 0;
-    fgraph_ops counts(nullptr, [](const ftrace_graph_ret& call, fgraph_ops&, ftrace_regs&) noexcept {
-        ++ends[static_cast<std::size_t>(call.end)];
-    });
+    fgraph_ops counts(nullptr,
+                      [](const ftrace_graph_ret& call, fgraph_ops&, ftrace_regs&) noexcept {
+                          ++ends[static_cast<std::size_t>(call.end)];
+                      });
     REQUIRE(counts.ops.set_filter("hooked::*"));
     const auto on = register_ftrace_graph(counts);
     REQUIRE(on);

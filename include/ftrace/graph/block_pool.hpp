@@ -21,6 +21,44 @@
 
 namespace ftrace::inline v0::detail {
 
+/// Where the frames of a shadow stack that were never used begin. One word: who changes it may be left at
+/// any instruction, by siglongjmp(). All zero: there are none.
+class fresh_frames {
+    using block = arch::return_block;
+
+public:
+    // A block's first page is for the many threads that never nest deeper.
+    static constexpr std::uintptr_t entries_at_first = page_size / block::entry_size;
+
+    fresh_frames() = default;
+    /// From `begin` to the end of the block's first page, or of the block.
+    FTRACE_NO_INSTRUMENTATION fresh_frames(std::uintptr_t begin, bool whole_block) noexcept
+        : at_(begin | (whole_block ? whole : 0)) {}
+
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION std::uintptr_t begin() const noexcept {
+        return at_ & ~whole;
+    }
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool empty() const noexcept {
+        return is_at_block_end() || (at_ & (block::size - 1)) == first_page_end;
+    }
+    /// There is no more in this block.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION bool is_at_block_end() const noexcept {
+        return begin() % block::size == 0;
+    }
+    /// Unless empty().
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame* take() noexcept {
+        auto* const frame = reinterpret_cast<shadow_frame*>(begin());
+        __atomic_store_n(&at_, at_ + block::entry_size, __ATOMIC_RELEASE);
+        return frame;
+    }
+
+private:
+    static constexpr std::uintptr_t whole = 1,
+                                    first_page_end =
+                                        block::code_size + entries_at_first * block::entry_size;
+    std::uintptr_t at_;
+};
+
 /// Address space for the blocks of many threads, made once and never unmapped: a hooked function
 /// may return at any time. A block gets memory when a thread needs it: a few system calls, no lock,
 /// and no unwinder to tell, since one FDE describes them all. Blocks stay with their shadow stack.
@@ -77,19 +115,14 @@ public:
         return __atomic_load_n(&opened_, __ATOMIC_RELAXED);
     }
 
-    struct new_frames {
-        shadow_frame *begin, *end;
-    };
-    /// Frames that are zero, for `owner`: those that follow `end`, where the last ones for this owner
-    /// ended, in the same block, or a new block's (also if null). Nothing: no memory. Neither locks nor
-    /// allocates.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) new_frames
-    open(shadow_stack* owner, const shadow_frame* end) noexcept {
+    /// More frames, which are zero, for `owner`, whose last ones are used up. False: no memory, and
+    /// `frames` is as it was. Neither locks nor allocates.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) bool open(
+        shadow_stack* owner, fresh_frames& frames) noexcept {
         const int saved = errno;
-        const auto in_block = reinterpret_cast<std::uintptr_t>(end) % block::size;
-        const new_frames frames = in_block == 0 ? open_next(owner) : open_rest(end, in_block);
+        const bool done = frames.is_at_block_end() ? open_next(owner, frames) : open_rest(frames);
         errno = saved;
-        return frames;
+        return done;
     }
 
 private:
@@ -110,15 +143,14 @@ private:
                                          "): free some, or trace entries only"};
     }
 
-    // A block's first page is for the many threads that never nest deeper.
-    static constexpr std::uintptr_t entries_at_first = page_size / block::entry_size;
+    static constexpr std::uintptr_t entries_at_first = fresh_frames::entries_at_first;
 
-    FTRACE_NO_INSTRUMENTATION new_frames open_next(shadow_stack* owner) noexcept {
+    FTRACE_NO_INSTRUMENTATION bool open_next(shadow_stack* owner, fresh_frames& opened) noexcept {
         std::size_t i = __atomic_load_n(&opened_, __ATOMIC_RELAXED);
         while (i < capacity_ && !__atomic_compare_exchange_n(&opened_, &i, i + 1, true,
                                                              __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         }
-        if (i >= capacity_) return {nullptr, nullptr};
+        if (i >= capacity_) return false;
         const std::uintptr_t at = base_ + i * block::size;
         // The first block has its code.
         if ((i != 0 && !(make_writable(at, 0, entries_at_first) &&
@@ -129,22 +161,20 @@ private:
             std::size_t behind = i + 1;
             __atomic_compare_exchange_n(&opened_, &behind, i, false, __ATOMIC_RELAXED,
                                         __ATOMIC_RELAXED);
-            return {nullptr, nullptr};
+            return false;
         }
         auto* const frames = reinterpret_cast<shadow_frame*>(at + block::code_size);
         header_of(frames) = {stub_, resume_, owner};
-        return {frames + 1, frames + entries_at_first};
+        opened = {reinterpret_cast<std::uintptr_t>(frames + 1), false};
+        return true;
     }
-    FTRACE_NO_INSTRUMENTATION static new_frames open_rest(const shadow_frame* end,
-                                                          std::uintptr_t in_block) noexcept {
-        const auto address = reinterpret_cast<std::uintptr_t>(end);
-        const std::uintptr_t at = address - in_block;
-        const std::uintptr_t first = (in_block - block::code_size) / block::entry_size;
-        if (!make_writable(at, first, block::entries) ||
-            !make_trampolines(at, first, block::entries))
-            return {nullptr, nullptr};
-        return {reinterpret_cast<shadow_frame*>(address),
-                reinterpret_cast<shadow_frame*>(at + block::size)};
+    FTRACE_NO_INSTRUMENTATION static bool open_rest(fresh_frames& opened) noexcept {
+        const std::uintptr_t at = block::block_of(opened.begin());
+        if (!make_writable(at, entries_at_first, block::entries) ||
+            !make_trampolines(at, entries_at_first, block::entries))
+            return false;
+        opened = {opened.begin(), true};
+        return true;
     }
 
     // Trampolines [first, end) of the block at `at`. Each block has code of its own, although it is the

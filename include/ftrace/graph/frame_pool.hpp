@@ -23,17 +23,8 @@ public:
             take_first(free);
             return free;
         }
-        if (fresh_left_ == 0) {
-            const block_pool::new_frames more = blocks_->open(owner, fresh_);
-            if (more.begin == nullptr) return nullptr;
-            fresh_ = more.begin;
-            // Who leaves in between by siglongjmp() must not find more than there are.
-            __atomic_store_n(&fresh_left_, static_cast<std::size_t>(more.end - more.begin),
-                             __ATOMIC_RELEASE);
-        }
-        __atomic_store_n(&fresh_left_, fresh_left_ - 1, __ATOMIC_RELEASE);
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        return fresh_++;
+        if (fresh_.empty() && !blocks_->open(owner, fresh_)) return nullptr;
+        return fresh_.take();
     }
     FTRACE_STUB_INLINE void give(shadow_frame* frame) noexcept {
         __atomic_store_n(&frame->slot, shadow_frame::unused, __ATOMIC_RELAXED);
@@ -43,8 +34,7 @@ public:
 
 private:
     shadow_frame* free_;
-    shadow_frame* fresh_;     // never used
-    std::size_t fresh_left_;  // so many from there
+    fresh_frames fresh_;
     block_pool* blocks_;
 };
 
