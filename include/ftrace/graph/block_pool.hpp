@@ -91,6 +91,7 @@ public:
         }
         base_ = (space->begin + block::size - 1) & ~(block::size - 1);
         capacity_ = (space->begin + space->size - base_) / block::size;
+        size_ = capacity_ * block::size;
         if (!make_writable(base_, 0, entries_at_first) ||
             !make_trampolines(base_, 0, entries_at_first))
             return no_memory(errno);
@@ -101,13 +102,12 @@ public:
 
     /// Under the process's lock.
     FTRACE_NOTRACE void tell_debuggers() const noexcept {
-        const std::size_t size = capacity_ * block::size;
-        tell_debugger("ftrace_return_trampoline", base_, size,
-                      arch::return_debug_section(base_, size));
+        tell_debugger("ftrace_return_trampoline", base_, size_,
+                      arch::return_debug_section(base_, size_));
     }
 
     [[nodiscard]] FTRACE_STUB_INLINE bool contains(std::uintptr_t address) const noexcept {
-        return address - base_ < capacity_ * block::size;
+        return address - base_ < size_;
     }
 
     /// How many blocks have memory.
@@ -197,7 +197,8 @@ private:
 
     arch::return_unwind_section* section_ = nullptr;  // unwinders may have been given it
     std::uintptr_t base_ = 0;
-    std::size_t capacity_ = 0;
+    std::size_t capacity_ = 0;  // blocks
+    std::size_t size_ = 0;      // bytes
     std::size_t opened_ = 0;
     std::uintptr_t stub_ = 0;
     std::uintptr_t resume_ = 0;

@@ -94,7 +94,7 @@ public:
           options_(wanted),
           entry_(entry),
           return_(ret),
-          plain_(ret != nullptr && wanted.thread_data == 0 && wanted.max_depth == 0) {
+          plain_(wanted.thread_data == 0 && wanted.max_depth == 0) {
         ops.private_data = this;
     }
     /// Unregisters.
@@ -119,7 +119,7 @@ private:
     fgraph_options options_;
     entry_func entry_;
     return_func return_;
-    bool plain_;  // wants ends, keeps nothing of threads, and looks at any depth
+    bool plain_;  // keeps nothing of threads, and looks at any depth
     std::uint32_t ticket_ = 0;
     std::uint64_t missed_ = 0;
     friend struct detail::graph_access;

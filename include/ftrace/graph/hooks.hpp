@@ -109,6 +109,25 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void hook_call_otherw
     if (!call.again) call.stack->cancel(call.at);
 }
 
+/// An ops that wants no ends, has no options, and is called on the thread's own stack, inside all
+/// that is hooked there. false: it is not.
+FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline bool enter_nested(
+    const graph_state& state, const thread_state& thread, fgraph_ops& ops, unsigned long func,
+    const std::uintptr_t* slot, ftrace_regs& regs) noexcept {
+    const shadow_stack* const stack = graph_state::existing(thread);
+    const shadow_frame* around = nullptr;
+    if (stack != nullptr) {
+        if (!stack->is_nested(slot)) return false;
+        around = stack->innermost();
+    }
+    const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1u;
+    const auto entry = graph_access::entry(ops);
+    if (entry != nullptr)
+        entry({func, state.true_return(*slot), static_cast<int>(depth), nullptr, nullptr, around},
+              ops, regs);
+    return true;
+}
+
 /// Hooks one call, whose return address lies at `slot`, if its entry callback wants that. Here: the
 /// first fgraph_ops of a call on the thread's own stack, inside all that is hooked there.
 FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void hook_call(
@@ -119,8 +138,14 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void hook_call(
                              arch::is_hooked(regs),
                          0))
         return hook_call_otherwise(ops, func, slot, regs);
+    if (__builtin_expect(graph_access::ret(ops) == nullptr, 0)) {
+        if (!enter_nested(*state, *thread, ops, func, slot, regs))
+            hook_call_otherwise(ops, func, slot, regs);
+        return;
+    }
     shadow_stack* const stack = graph_state::existing(*thread);
-    shadow_frame* const frame = stack == nullptr ? nullptr : stack->next_nested(slot);
+    const bool nested = stack != nullptr && stack->is_nested(slot);
+    shadow_frame* const frame = nested ? stack->next_nested() : nullptr;
     if (__builtin_expect(frame == nullptr, 0)) return hook_call_otherwise(ops, func, slot, regs);
     const shadow_frame* const around = stack->innermost();
     const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1u;

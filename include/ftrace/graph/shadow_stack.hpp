@@ -73,15 +73,17 @@ public:
         }
     }
 
-    /// The frame for a call at `slot` on the thread's own stack, inside all that is hooked there: the
-    /// case that has to be fast. Null: it is another one. Changes nothing: push_nested() does.
-    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* next_nested(
-        const std::uintptr_t* slot) const noexcept {
+    /// Whether a call at `slot` is one on the thread's own stack, inside all that is hooked there: the
+    /// case that has to be fast.
+    [[nodiscard]] FTRACE_STUB_INLINE bool is_nested(const std::uintptr_t* slot) const noexcept {
         const std::uintptr_t at = address(slot);
-        const bool inside = own_ == nullptr || own_->where() > at;
-        return inside && on_own_stack(at) && !others_.signal_stack_is_in_use()
-                   ? frames_.first_free()
-                   : nullptr;
+        // Of an ended call the slot is no address.
+        return (own_ == nullptr || own_->slot > at) && on_own_stack(at) &&
+               !others_.signal_stack_is_in_use();
+    }
+    /// Its frame, if one is at hand; or null. Changes nothing: push_nested() does.
+    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* next_nested() const noexcept {
+        return frames_.first_free();
     }
     /// The innermost call on the thread's own stack, or null.
     [[nodiscard]] FTRACE_STUB_INLINE const shadow_frame* innermost() const noexcept { return own_; }
