@@ -11,6 +11,12 @@ _COMPILERS = [
     "g++",
 ]
 
+# Where the older clang does as the newer one: in what it refuses, says to debuggers, and gives a site.
+NEWEST_COMPILERS = [
+    "clang++-19",
+    "g++",
+]
+
 def compiler_tests(name, script, args = [], data = [], size = "medium", compilers = _COMPILERS):
     """Runs a script, which builds programs itself, with each compiler that is supported.
 

@@ -17,7 +17,6 @@
 #pragma once
 
 #include <signal.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +24,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <ftrace/arch/kernel_action.hpp>
 #include <ftrace/core/config.hpp>
 #include <ftrace/core/plain_vector.hpp>
 #include <ftrace/core/result.hpp>
@@ -34,18 +34,8 @@
 
 namespace ftrace::inline v0::detail {
 
-/// The kernel's sigaction: what the C library shows is not all of it, and sanitizers show another.
-struct kernel_action {
-    void (*handler)(int);
-    unsigned long flags;
-    void (*restorer)();
-    std::uint64_t mask;
+using arch::kernel_action;
 
-    FTRACE_NOTRACE friend bool operator==(const kernel_action& a, const kernel_action& b) noexcept {
-        return a.handler == b.handler && a.flags == b.flags && a.restorer == b.restorer &&
-               a.mask == b.mask;
-    }
-};
 inline constexpr std::uint64_t trap_bit = std::uint64_t{1} << (SIGTRAP - 1);
 
 /// While it lives, no handler of the program blocks SIGTRAP.
@@ -63,9 +53,10 @@ public:
     unmasked_handlers& operator=(const unmasked_handlers&) = delete;
 
     FTRACE_NOTRACE void unmask() noexcept {
-        for (int signal = 1; signal <= last_signal; ++signal) {
+        for (int signal = 1; signal <= kernel_action::signals; ++signal) {
             kernel_action action;
-            if (signal == SIGTRAP || !read(signal, action) || !masks(action)) continue;
+            if (signal == SIGTRAP || !kernel_action::read(signal, action) || !masks(action))
+                continue;
             kernel_action unmasked = action;
             unmasked.mask &= ~trap_bit;
             if (replace(signal, action, unmasked)) changed_[count_++] = {signal, unmasked};
@@ -73,8 +64,6 @@ public:
     }
 
 private:
-    static constexpr int last_signal = 64;
-
     struct change {
         int signal;
         kernel_action action;
@@ -84,21 +73,19 @@ private:
         return action.handler != SIG_DFL && action.handler != SIG_IGN &&
                (action.mask & trap_bit) != 0;
     }
-    [[nodiscard]] FTRACE_NOTRACE static bool read(int signal, kernel_action& action) noexcept {
-        return ::syscall(SYS_rt_sigaction, signal, nullptr, &action, sizeof action.mask) == 0;
-    }
     /// False: the program has changed the action meanwhile, which then stands as it wants it.
     FTRACE_NOTRACE static bool replace(int signal, const kernel_action& from,
                                        const kernel_action& to) noexcept {
         kernel_action found;
-        if (!read(signal, found) || !(found == from)) return false;
-        if (::syscall(SYS_rt_sigaction, signal, &to, &found, sizeof to.mask) != 0) return false;
+        if (!kernel_action::read(signal, found) || !(found == from)) return false;
+        if (!kernel_action::set(signal, to, found)) return false;
         if (found == from) return true;
-        ::syscall(SYS_rt_sigaction, signal, &found, nullptr, sizeof found.mask);
+        kernel_action ours;
+        (void)kernel_action::set(signal, found, ours);
         return false;
     }
 
-    change changed_[last_signal];
+    change changed_[kernel_action::signals];
     std::size_t count_ = 0;
 };
 

@@ -2,13 +2,11 @@
 #pragma once
 
 #include <link.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <ftrace/arch/kernel_action.hpp>
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
@@ -19,11 +17,11 @@ class signal_return {
 public:
     /// Its address; 0: not found.
     [[nodiscard]] FTRACE_NOTRACE static std::uintptr_t find() noexcept {
-        for (int signal = 1; signal <= signals; ++signal) {
+        for (int signal = 1; signal <= kernel_action::signals; ++signal) {
             kernel_action action{};
-            if (::syscall(SYS_rt_sigaction, signal, nullptr, &action, mask_size) == 0 &&
-                (action.flags & has_restorer) != 0)
-                return action.restorer;
+            if (kernel_action::read(signal, action) &&
+                (action.flags & kernel_action::has_restorer) != 0)
+                return reinterpret_cast<std::uintptr_t>(action.restorer);
         }
         search found{"libc.so", 0};
         ::dl_iterate_phdr(search_object, &found);
@@ -34,15 +32,6 @@ public:
     }
 
 private:
-    static constexpr int signals = 64;
-    static constexpr std::size_t mask_size = 8;
-    static constexpr unsigned long has_restorer = 0x04000000;  // SA_RESTORER
-    struct kernel_action {
-        std::uintptr_t handler;
-        unsigned long flags;
-        std::uintptr_t restorer;
-        std::uint64_t mask;
-    };
     struct search {
         const char* name;  // a part of the object's
         std::uintptr_t result;
