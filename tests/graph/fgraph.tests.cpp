@@ -93,7 +93,9 @@ void count_return(const ftrace_graph_ret&, fgraph_ops& ops, ftrace_regs&) noexce
 
 // Whether the compiler makes jumps of calls in tails: with optimisation, unless a sanitizer has
 // something to do behind them.
-#if defined(__OPTIMIZE__)
+#if defined(__OPTIMIZE__) && defined(__clang__)
+constexpr bool calls_in_tails = !built_with::thread_sanitizer;
+#elif defined(__OPTIMIZE__)
 constexpr bool calls_in_tails = !built_with::address_sanitizer && !built_with::thread_sanitizer;
 #else
 constexpr bool calls_in_tails = false;
