@@ -60,36 +60,36 @@ inline constexpr site_bytes nop_site{{0x0f, 0x1f, 0x44, 0x00, 0x08}};
     return distance >= INT32_MIN && distance <= INT32_MAX;
 }
 
-/// A call by the distance of its target from the end of the site; and back, 0 for what is no call.
+/// An instruction by the distance of its target from the end of the site; and back, 0 for another
+/// instruction.
+template <class Insn>
+[[nodiscard]] FTRACE_NOTRACE site_bytes site_at_distance(std::int32_t distance) noexcept {
+    Insn insn;
+    insn.displacement = distance;
+    site_bytes bytes;
+    std::memcpy(bytes.byte, &insn, site_size);
+    return bytes;
+}
+template <class Insn>
+[[nodiscard]] FTRACE_NOTRACE std::int32_t distance_in(const site_bytes& bytes) noexcept {
+    Insn insn;
+    if (bytes.byte[0] != insn.opcode) return 0;
+    std::memcpy(&insn, bytes.byte, site_size);
+    return insn.displacement;
+}
 [[nodiscard]] FTRACE_NOTRACE inline site_bytes call_site_at_distance(
     std::int32_t distance) noexcept {
-    call_insn call;
-    call.displacement = distance;
-    site_bytes bytes;
-    std::memcpy(bytes.byte, &call, site_size);
-    return bytes;
+    return site_at_distance<call_insn>(distance);
 }
-[[nodiscard]] FTRACE_NOTRACE inline std::int32_t call_distance(const site_bytes& bytes) noexcept {
-    call_insn call;
-    if (bytes.byte[0] != call.opcode) return 0;
-    std::memcpy(&call, bytes.byte, site_size);
-    return call.displacement;
-}
-
-/// The same of a jump.
 [[nodiscard]] FTRACE_NOTRACE inline site_bytes jump_site_at_distance(
     std::int32_t distance) noexcept {
-    jump_insn jump;
-    jump.displacement = distance;
-    site_bytes bytes;
-    std::memcpy(bytes.byte, &jump, site_size);
-    return bytes;
+    return site_at_distance<jump_insn>(distance);
+}
+[[nodiscard]] FTRACE_NOTRACE inline std::int32_t call_distance(const site_bytes& bytes) noexcept {
+    return distance_in<call_insn>(bytes);
 }
 [[nodiscard]] FTRACE_NOTRACE inline std::int32_t jump_distance(const site_bytes& bytes) noexcept {
-    jump_insn jump;
-    if (bytes.byte[0] != jump.opcode) return 0;
-    std::memcpy(&jump, bytes.byte, site_size);
-    return jump.displacement;
+    return distance_in<jump_insn>(bytes);
 }
 
 /// A call or jump from `site` to `target`, which it must reach.
