@@ -60,7 +60,13 @@
 /// Compiles a function without vector and floating-point registers: what a callback of an
 /// ARGS_INTEGER ops has to carry, since its stub saves none. gcc refuses floating-point code in such
 /// a function; clang makes of it calls of the soft-float library, which uses general registers.
-#define FTRACE_GENERAL_REGS_ONLY __attribute__((target("general-regs-only")))
+/// ThreadSanitizer leaves it out: it would call its runtime, which uses vector registers.
+#if defined(__clang__)
+#define FTRACE_GENERAL_REGS_ONLY \
+    __attribute__((target("general-regs-only"), disable_sanitizer_instrumentation))
+#else
+#define FTRACE_GENERAL_REGS_ONLY __attribute__((target("general-regs-only"), no_sanitize("thread")))
+#endif
 
 /// A few instructions of a stub's C++ side, inlined with or without vector registers around them.
 #define FTRACE_STUB_INLINE \
