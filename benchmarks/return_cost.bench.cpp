@@ -179,7 +179,7 @@ std::vector<row> all_rows() {
          0, 1},
         {"typed probe, the same recorded", attach_recording_probe, call<traced_work>, in_line, 1.15,
          0, 2},
-        {"function_graph without arguments", attach_tracer, call<traced_work>, in_line},
+        {"function_graph without arguments", attach_tracer, call<traced_work>, in_line, 1.15},
         {"-finstrument-functions, the same recorded", attach_compiled<instrumented, true>,
          call_instrumented, in_line, 0, 0, 2},
         {"XRay, the same recorded", attach_compiled<xray, true>, call_xray, in_line, 0, 0, 2},

@@ -285,6 +285,39 @@ TEST_CASE("fgraph: switched on and off under running threads", "[graph]") {
     CHECK(wrong == 0);
 }
 
+// What ThreadSanitizer would report: what return callbacks wrote is there when unregister() returns.
+TEST_CASE("fgraph: callbacks of other threads come before the end of unregister()", "[graph]") {
+    struct plain_counts {
+        long entries = 0, ends = 0;
+    };
+    const auto counted = std::make_unique<plain_counts>();
+    fgraph_ops ops(
+        [](const ftrace_graph_ent&, fgraph_ops& self, ftrace_regs&) noexcept {
+            ++static_cast<plain_counts*>(self.private_data)->entries;
+            return true;
+        },
+        [](const ftrace_graph_ret&, fgraph_ops& self, ftrace_regs&) noexcept {
+            ++static_cast<plain_counts*>(self.private_data)->ends;
+        },
+        counted.get());
+    REQUIRE(ops.ops.set_filter("program::leaf"));
+    auto registered = register_ftrace_graph(ops);
+    REQUIRE(registered);
+    std::atomic<int> running{0};
+    std::atomic<bool> stop{false};
+    std::thread other([&] {
+        for (int i = 0; i < 100; ++i) program::leaf(i);
+        running = 1;
+        while (!stop) program::leaf(1);
+    });
+    while (running == 0) std::this_thread::yield();
+    registered.value().unregister().value();
+    CHECK(counted->entries >= counted->ends);
+    CHECK(counted->ends >= 100);
+    stop = true;
+    other.join();
+}
+
 TEST_CASE("fgraph: every function of the program, the standard library's templates too",
           "[graph]") {
     static std::atomic<long> pending{0}, entries{0};

@@ -40,6 +40,13 @@ HOOKED_FUNCTION int looks_at_return(int x) {
     KEEP(x);
     return x;
 }
+HOOKED_FUNCTION int calls_far_below(int x) {
+    char room[40'000];
+    __asm__ volatile("" : : "r"(room) : "memory");
+    int result = leaf(x);
+    KEEP(result);
+    return result;
+}
 HOOKED_FUNCTION int calls_it(int x) {
     int result = looks_at_return(x);
     KEEP(result);
@@ -276,6 +283,29 @@ TEST_CASE("graph options: an ops that looks at entries leaves return addresses a
     CHECK(seen_deeper.parent_ip == seen.parent_ip);
     CHECK(ftrace_graph_ret_addr(plain::return_address) == seen.parent_ip);
     CHECK(plain::return_address != seen.parent_ip);
+}
+
+TEST_CASE("graph options: an ops that looks at entries knows depths on stack not seen before",
+          "[graph]") {
+    seen_entry seen;
+    own_data ends{0, 0};
+    fgraph_ops hooks(fill, compare, &ends);
+    fgraph_ops ops(see_entry, nullptr, &seen);
+    REQUIRE(hooks.ops.set_filter("hooked::calls_far_below"));
+    REQUIRE(ops.ops.set_filter("hooked::leaf"));
+    const auto hooks_on = register_ftrace_graph(hooks);
+    const auto on = register_ftrace_graph(ops);
+    REQUIRE((hooks_on && on));
+    std::thread([] { CHECK(hooked::calls_far_below(3) == 6); }).join();
+    CHECK(seen.calls == 1);
+    CHECK(seen.depth == 1);
+    fgraph_ops shallow(see_entry, nullptr, &seen, {.max_depth = 1});
+    REQUIRE(shallow.ops.set_filter("hooked::leaf"));
+    const auto shallow_on = register_ftrace_graph(shallow);
+    REQUIRE(shallow_on);
+    std::thread([] { CHECK(hooked::calls_far_below(3) == 6); }).join();
+    CHECK(seen.calls == 2);
+    CHECK(shallow.missed() == 1);
 }
 
 TEST_CASE("graph options: forty ops on one function end in the reverse order", "[graph]") {

@@ -33,6 +33,16 @@ PROGRAM void nests(int more) {
     __asm__ volatile("" ::: "memory");
 }
 
+PROGRAM int calls_and_throws(int more) {
+    if (more == 0) {
+        nests(0);
+        throw more;
+    }
+    int below = calls_and_throws(more - 1);
+    __asm__ volatile("" : "+r"(below));
+    return below;
+}
+
 }  // namespace program
 
 namespace {
@@ -122,6 +132,24 @@ TEST_CASE("kept frames: exceptions by the thousand take no more memory than one"
     for (int i = 0; i < 20'000; ++i) {
         try {
             program::throws(i % 7);
+        } catch (int) {
+        }
+    }
+    CHECK(blocks_used() - before <= 1);
+}
+
+// A frame is at hand for each outermost call, which gives back none of those that wait below it.
+TEST_CASE("kept frames: exceptions after a call that returned take no more memory either",
+          "[graph]") {
+    static fgraph_ops ops(nullptr, count);
+    REQUIRE(ops.ops.set_filter("program::calls_and_throws; program::nests"));
+    const auto registered = register_ftrace_graph(ops);
+    REQUIRE(registered);
+    const auto blocks_used = [] { return detail::shared_graph()->blocks.opened(); };
+    const std::size_t before = blocks_used();
+    for (int i = 0; i < 1000; ++i) {
+        try {
+            program::calls_and_throws(100);
         } catch (int) {
         }
     }

@@ -76,7 +76,6 @@ public:
         // pthread_t alone does not tell threads apart: a new one often gets the stack, and with it
         // the pthread_t, of one that ended.
         if (slot != nullptr && (!known || slot->self != self)) {
-            slot->self = self;
             // Whoever had it may have ended inside a callback.
             __atomic_store_n(&slot->section, 0, __ATOMIC_RELEASE);
             slot->own_work = false;
@@ -84,6 +83,8 @@ public:
             slot->stack = stacks_.of_this_thread();
             slot->graph = nullptr;
             ++slot->generation;
+            // Last: until then a signal handler of this thread does all of it, too.
+            __atomic_store_n(&slot->self, self, __ATOMIC_RELEASE);
         }
         return slot;
     }
@@ -99,7 +100,7 @@ public:
                 continue;
             // A new thread may have got the number meanwhile, and with it the slot.
             const bool free = !alive(tid);
-            if (free) slots_[i].section = 0;
+            if (free) clear(slots_[i]);
             // release: pairs with the acquire in take_free; who takes the slot sees it clean.
             __atomic_store_n(&slots_[i].tid, free ? 0 : tid, __ATOMIC_RELEASE);
             released += free;
@@ -111,7 +112,7 @@ public:
     FTRACE_POOL_FUNCTION void keep_only(const thread_state* mine) noexcept {
         for (std::size_t i = 0; i < used(); ++i) {
             const bool goes_on = &slots_[i] == mine;
-            if (!goes_on) slots_[i].section = 0;
+            if (!goes_on) clear(slots_[i]);
             __atomic_store_n(&slots_[i].tid,
                              goes_on ? static_cast<pid_t>(::syscall(SYS_gettid)) : 0,
                              __ATOMIC_RELEASE);
@@ -136,6 +137,11 @@ public:
     }
 
 private:
+    /// What claim() would take for the new thread's own.
+    FTRACE_POOL_FUNCTION static void clear(thread_state& slot) noexcept {
+        slot.section = 0;
+        slot.self = 0;
+    }
     FTRACE_POOL_FUNCTION thread_state* find(pid_t tid) noexcept {
         for (std::size_t i = 0; i < used(); ++i)
             if (owner(i) == tid) return &slots_[i];

@@ -6,6 +6,7 @@
 #include <ftrace/arch/return_stub.hpp>
 #include <ftrace/arch/x87_results.hpp>
 #include <ftrace/core/config.hpp>
+#include <ftrace/core/sanitizer.hpp>
 #include <ftrace/graph/fgraph_ops.hpp>
 #include <ftrace/graph/graph_state.hpp>
 
@@ -67,7 +68,9 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void tell_one(
                                  end.handler,
                                  data,
                                  thread_data_of(state, mine, *ops, ticket)};
+    sanitizer_acquire(static_cast<ftrace_ops*>(&ops->ops));  // as of an entry: dispatch.hpp
     graph_access::ret (*ops)(event, *ops, regs);
+    sanitizer_release(&current_thread->section);
 }
 
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void tell_more(

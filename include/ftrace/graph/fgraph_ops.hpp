@@ -24,7 +24,8 @@ struct ftrace_graph_ent {
     /// on that one, as far as this thread hooked them; on an alternate signal stack those on it and
     /// on the thread's own.
     int depth;
-    void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0
+    void* data;         ///< fgraph_options::call_data bytes, zero; null where those are 0, or
+                        ///< no ends are wanted
     void* thread_data;  ///< fgraph_options::thread_data bytes, zero in the thread's first call
     const detail::shadow_frame* around;  ///< the library's: for ftrace_graph_parent_data()
 };

@@ -83,10 +83,11 @@ private:
                          [&](shadow_frame& frame, graph_end how) FTRACE_NO_INSTRUMENTATION {
                              if (told) tell(*stack, frame, how);
                          });
-        thread.graph = stack;
         ends.expect(*stack);
         stack->kept().forget(stack->data(),
                              [](std::uint32_t) FTRACE_NO_INSTRUMENTATION { return true; });
+        // Last: who leaves in between by siglongjmp() begins anew.
+        __atomic_store_n(&thread.graph, stack, __ATOMIC_RELEASE);
         return stack;
     }
     FTRACE_NO_INSTRUMENTATION shadow_stack* make_stack() noexcept {

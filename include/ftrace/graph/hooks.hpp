@@ -16,7 +16,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void enter_only(
     graph_state& state, thread_state& thread, fgraph_ops& ops, unsigned long func,
     std::uintptr_t* slot, ftrace_regs& regs) noexcept {
     const fgraph_options& options = graph_access::options(ops);
-    const shadow_stack* const stack = graph_state::existing(thread);
+    shadow_stack* const stack = graph_state::existing(thread);
     const shadow_frame* around = nullptr;
     if (stack != nullptr)
         around = arch::is_hooked(regs) ? stack->around(*frame_of(*slot))
@@ -95,7 +95,8 @@ FTRACE_NO_INSTRUMENTATION inline bool hook_if_wanted(const graph_state& state, f
     return true;
 }
 
-/// What is not the case of hook_call().
+/// What hook_call() leaves: ops that keep data of threads or look at depths, the second ops of a call,
+/// calls on other stacks, and those that come when others were left, or there is no frame at hand.
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void hook_call_otherwise(
     fgraph_ops& ops, unsigned long func, std::uintptr_t* slot, ftrace_regs& regs) noexcept {
     graph_state* const state = shared_graph();
@@ -109,8 +110,8 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void hook_call_otherw
     if (!call.again) call.stack->cancel(call.at);
 }
 
-/// An ops that wants no ends, has no options, and is called on the thread's own stack, inside all
-/// that is hooked there. false: it is not.
+/// enter_only() where that is easy: no data of threads and no depth to look at, on the thread's own
+/// stack, inside all that is hooked there. false: it is not.
 FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline bool enter_nested(
     const graph_state& state, const thread_state& thread, fgraph_ops& ops, unsigned long func,
     const std::uintptr_t* slot, ftrace_regs& regs) noexcept {
@@ -174,7 +175,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void tell_more_of_ret
     tell_more(state, mine, frame,
               {graph_end::returned, arch::integer_result(regs), nullptr, 0, &x87}, regs);
 }
-/// tell_all() without an object that would have to be in memory.
+/// tell_all() of a return; call_end would be written to memory for the sake of the rare case.
 FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void tell_of_return(
     const graph_state& state, shadow_stack& mine, const shadow_frame& frame,
     ftrace_regs& regs) noexcept {
@@ -186,7 +187,8 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void tell_of_ret
              {graph_end::returned, result, nullptr, 0, &x87}, regs);
 }
 
-/// The innermost hooked call on the thread's own stack returns. false: it is another one.
+/// The innermost hooked call on the thread's own stack returns, outside of callbacks. false: it is
+/// another one, and nothing is done.
 FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline bool end_nested(
     shadow_frame* frame, ftrace_regs& regs) noexcept {
     const graph_state* const state = graph_shortcut_or_null();

@@ -18,6 +18,10 @@ public:
         frame->behind = first_;
         first_ = frame;
     }
+    /// Whether give_below() would give back some.
+    [[nodiscard]] FTRACE_STUB_INLINE bool waits_below(std::uintptr_t at) const noexcept {
+        return first_ != nullptr && first_->func <= at;
+    }
     /// The stack is in use at `at`: gives back frames up to `reach` below.
     FTRACE_NO_INSTRUMENTATION void give_below(std::uintptr_t at, std::uintptr_t reach,
                                               frame_pool& pool) noexcept {

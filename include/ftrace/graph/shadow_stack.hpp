@@ -73,13 +73,13 @@ public:
         }
     }
 
-    /// Whether a call at `slot` is one on the thread's own stack, inside all that is hooked there: the
-    /// case that has to be fast.
+    /// Whether a call at `slot` is one on the thread's own stack, inside all that is hooked there, and
+    /// nothing is to be done before it: the case that has to be fast.
     [[nodiscard]] FTRACE_STUB_INLINE bool is_nested(const std::uintptr_t* slot) const noexcept {
         const std::uintptr_t at = address(slot);
         // Of an ended call the slot is no address.
         return (own_ == nullptr || own_->slot > at) && on_own_stack(at) &&
-               !others_.signal_stack_is_in_use();
+               !passed_.waits_below(at) && !others_.signal_stack_is_in_use();
     }
     /// Its frame, if one is at hand; or null. Changes nothing: push_nested() does.
     [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* next_nested() const noexcept {
@@ -199,8 +199,8 @@ public:
 
     /// The call around one at `slot` for which nothing is hooked.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION const shadow_frame* around(
-        std::uintptr_t slot) const noexcept {
-        if (!on_own_stack(slot)) return others_.peek(slot);
+        std::uintptr_t slot) noexcept {
+        if (!on_own_stack(slot) && !goes_on_below(slot)) return others_.peek(slot);
         const shadow_frame* outer = own_;
         while (outer != nullptr && outer->where() < slot) outer = outer->around;
         return outer;

@@ -171,14 +171,24 @@ FTRACE_NOTRACE inline result<void> check_owners(const registry_state& registry,
     return {};
 }
 
+/// Makes the text of sites, sorted by index, call for these sets; of objects that are gone it is
+/// left out. One transaction: all of it, or nothing.
+FTRACE_NOTRACE inline result<void> write_changes(process_state& process, registry_state& registry,
+                                                 const plain_vector<site_change>& changes) {
+    const auto write = [&]() FTRACE_NOTRACE -> result<void> {
+        text_change text(process, registry);
+        text.reserve(changes.size());
+        for (const site_change& change : changes)
+            if (auto added = text.add(change); !added) return added;
+        return text.commit();
+    };
+    return registry.sites.while_loaded([&]() FTRACE_NOTRACE { return or_out_of_memory(write); });
+}
+
 /// Gives sites other sets of ops, in one transaction: all of them, or none.
 FTRACE_NOTRACE inline result<void> make_changes(process_state& process, registry_state& registry,
                                                 const plain_vector<site_change>& changes) {
-    text_change text(process, registry);
-    text.reserve(changes.size());
-    for (const site_change& change : changes)
-        if (auto added = text.add(change); !added) return added;
-    if (auto committed = text.commit(); !committed) return committed;
+    if (auto written = write_changes(process, registry, changes); !written) return written;
     for (const site_change& change : changes) registry.sites[change.site].set = change.set;
     return {};
 }

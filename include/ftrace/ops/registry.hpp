@@ -254,12 +254,10 @@ FTRACE_NOTRACE inline result<void> set_enabled(bool enabled) {
                                  detail::name_of(*known.op) + " is PERMANENT: unregister it first"};
             registry->enabled = enabled;
             auto outcome = detail::or_out_of_memory([&]() FTRACE_NOTRACE -> result<void> {
-                detail::text_change text(registry.shared(), *registry);
+                detail::plain_vector<detail::site_change> all;
                 for (detail::site_index i = 0; i < registry->sites.size(); ++i)
-                    if (registry->sites[i].set != 0)
-                        if (auto added = text.add({i, registry->sites[i].set}); !added)
-                            return added;
-                return text.commit();
+                    if (registry->sites[i].set != 0) all.push_back({i, registry->sites[i].set});
+                return detail::write_changes(registry.shared(), *registry, all);
             });
             if (!outcome) registry->enabled = !enabled;
             return outcome;

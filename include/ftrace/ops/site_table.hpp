@@ -95,6 +95,24 @@ public:
         loads_ = loads;
     }
 
+    /// What `work()` says, which runs while no object is unloaded, and those that are gone are known
+    /// to be: what it reads and writes of their text is there. It must not wait for what a callback
+    /// does, which may load something. Exceptions must not leave it.
+    template <class Work>
+    FTRACE_NOTRACE result<void> while_loaded(Work work) {
+        for (;;) {
+            result<void> outcome;
+            bool known = false;
+            for_each_image([&](const loaded_image&, load_count now) FTRACE_NOTRACE {
+                known = now.removed == loads_.removed;
+                if (known) outcome = work();
+                return false;
+            });
+            if (known) return outcome;
+            refresh();
+        }
+    }
+
     [[nodiscard]] FTRACE_NOTRACE std::size_t size() const noexcept { return sites_.size(); }
     [[nodiscard]] FTRACE_NOTRACE site_record& operator[](site_index i) noexcept {
         return sites_[i];
@@ -194,14 +212,18 @@ private:
     /// Forgets those that were unloaded and loaded again at the same place since: what was written
     /// at their sites is gone. True: there were some.
     FTRACE_NOTRACE bool drop_reloaded(std::vector<loaded_object>& known) {
-        std::vector<loaded_object> kept;
-        for (loaded_object& object : known) {
-            object_record* const record = find_record(object);
-            if (record != nullptr && !object.is_executable && !as_written(*record))
+        std::vector<const object_record*> records;
+        for (const loaded_object& object : known) records.push_back(find_record(object));
+        for_each_image([this](const loaded_image& image, load_count) FTRACE_NOTRACE {
+            const auto header = reinterpret_cast<std::uintptr_t>(image.segments);
+            object_record* const record = find_record(header, image.bias);
+            if (record != nullptr && !record->object.is_executable && !as_written(*record))
                 record->gone = true;
-            else
-                kept.push_back(std::move(object));
-        }
+            return true;
+        });
+        std::vector<loaded_object> kept;
+        for (std::size_t i = 0; i < known.size(); ++i)
+            if (records[i] == nullptr || !records[i]->gone) kept.push_back(std::move(known[i]));
         const bool dropped = kept.size() != known.size();
         known = std::move(kept);
         return dropped;
@@ -214,12 +236,14 @@ private:
         return true;
     }
 
-    FTRACE_NOTRACE object_record* find_record(const loaded_object& object) noexcept {
+    FTRACE_NOTRACE object_record* find_record(std::uintptr_t header, std::uintptr_t bias) noexcept {
         for (object_record& record : objects_)
-            if (!record.gone && record.object.header == object.header &&
-                record.object.bias == object.bias)
+            if (!record.gone && record.object.header == header && record.object.bias == bias)
                 return &record;
         return nullptr;
+    }
+    FTRACE_NOTRACE object_record* find_record(const loaded_object& object) noexcept {
+        return find_record(object.header, object.bias);
     }
 
     [[nodiscard]] FTRACE_NOTRACE bool has_unread() const noexcept {

@@ -9,6 +9,7 @@
 #include <ftrace/core/plain_vector.hpp>
 #include <ftrace/sites/function_starts.hpp>
 #include <ftrace/sites/loaded_image.hpp>
+#include <ftrace/sites/relocations.hpp>
 #include <ftrace/sites/sorting.hpp>
 #include <ftrace/sites/symbol_table.hpp>
 #include <string>
@@ -88,6 +89,10 @@ public:
             const std::string_view name = file_.name_of(header);
             if (name == "__patchable_function_entries" || name == "__mcount_loc") collect(header);
         }
+        if (awaits_loader_) {
+            object_.unread = "is being loaded by another thread";
+            return;
+        }
         sort_by_key(entries_, [](std::uintptr_t entry) FTRACE_NOTRACE { return entry; });
         drop_repeated(entries_);
         if (entries_.empty()) return;
@@ -109,6 +114,7 @@ private:
         entries_.resize(known + count);
         std::memcpy(entries_.data() + known, reinterpret_cast<const void*>(begin),
                     count * sizeof(std::uintptr_t));
+        awaits_loader_ |= await_relocation(image_, begin, {entries_.data() + known, count});
     }
 
     /// The end of the readable text around `entry`; 0 for what a linker left of a discarded
@@ -196,6 +202,7 @@ private:
     text_range range_{};
     symbol_table symbols_;
     bool symbols_read_ = false;
+    bool awaits_loader_ = false;
 };
 
 FTRACE_NOTRACE inline void scan_image(const loaded_image& image, loaded_object& object) {

@@ -1,6 +1,8 @@
 // What a compiler leaves at a function's entry, and where in it the call fits.
 #pragma once
 
+#include <elf.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +10,9 @@
 #include <ftrace/core/config.hpp>
 
 namespace ftrace::inline v0::arch {
+
+/// Adds an object's bias to a word (psABI 4.4.1).
+inline constexpr std::uint32_t relative_relocation = R_X86_64_RELATIVE;
 
 /// endbr64, what -fcf-protection puts in front of the nops (SDM volume 2).
 inline constexpr unsigned char landing_pad[] = {0xf3, 0x0f, 0x1e, 0xfa};
