@@ -40,6 +40,21 @@ HOOKED_FUNCTION int body(fiber& self) {
     KEEP(result);
     return result + 1;
 }
+HOOKED_FUNCTION int throws_deep(int more) {
+    if (more == 0) throw error{};
+    int result = throws_deep(more - 1);
+    KEEP(result);
+    return result;
+}
+__attribute__((noinline)) int throws_in_turn(fiber& self) {
+    for (;;) {
+        try {
+            throws_deep(10);
+        } catch (const error&) {
+        }
+        self.yield();
+    }
+}
 HOOKED_FUNCTION int other_deep(fiber& self) {
     self.yield();
     int result = leaf(30);
@@ -212,6 +227,24 @@ TEST_CASE("fiber ends: an exception inside a fiber", "[graph]") {
           "+resumes_once.0 +throwing_body.0 +passes.1 +throws.2 -throws.2!error@throwing_body "
           "-passes.1!error@throwing_body -resumes_once.0=6 "
           "+resumes_once.0 -throwing_body.0=8 -resumes_once.0=6");
+}
+
+TEST_CASE("fiber ends: exceptions of fibers in turn take no more memory than those of one",
+          "[graph]") {
+    if (sanitizer_knows_no_fibers() || sanitizer_loses_its_way()) return;
+    ftrace::fgraph_ops ends(nullptr, [](const ftrace::ftrace_graph_ret&, ftrace::fgraph_ops&,
+                                        ftrace::ftrace_regs&) noexcept {});
+    REQUIRE(ends.ops.set_filter("hooked::throws_deep"));
+    const auto on = ftrace::register_ftrace_graph(ends);
+    REQUIRE(on);
+    const auto blocks_used = [] { return ftrace::detail::shared_graph()->blocks.opened(); };
+    const std::size_t before = blocks_used();
+    fiber one(hooked::throws_in_turn), other(hooked::throws_in_turn);
+    for (int i = 0; i < 3000; ++i) {
+        one.resume();
+        other.resume();
+    }
+    CHECK(blocks_used() - before <= 2);
 }
 
 TEST_CASE("fiber ends: a fiber is dropped, and another one gets its stack", "[graph]") {

@@ -4,13 +4,15 @@
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/frame_pool.hpp>
+#include <ftrace/graph/other_stacks.hpp>
 #include <ftrace/graph/shadow_frame.hpp>
 
 namespace ftrace::inline v0::detail {
 
 /// An exception has passed them: the unwinder asks for the address after the personality routine has told
-/// of the end. When the stack is in use at their slots or above, it is done. The one that came last
-/// is looked at first: an exception passes slots upwards. Made in zeroed memory.
+/// of the end. When the stack is in use at their slots or above, it is done. On the thread's own
+/// stack the one that came last is looked at first: an exception passes slots upwards. Made in zeroed
+/// memory.
 class passed_frames {
 public:
     FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame, std::uintptr_t slot) noexcept {
@@ -22,22 +24,54 @@ public:
     [[nodiscard]] FTRACE_STUB_INLINE bool waits_below(std::uintptr_t at) const noexcept {
         return first_ != nullptr && first_->func <= at;
     }
-    /// The stack is in use at `at`: gives back frames up to `reach` below.
-    FTRACE_NO_INSTRUMENTATION void give_below(std::uintptr_t at, std::uintptr_t reach,
-                                              frame_pool& pool) noexcept {
-        while (first_ != nullptr && first_->func <= at && at - first_->func <= reach) {
+    /// The stack is in use at `at`.
+    FTRACE_NO_INSTRUMENTATION void give_below(std::uintptr_t at, frame_pool& pool) noexcept {
+        while (waits_below(at)) {
             shadow_frame* const frame = first_;
             first_ = frame->behind;
             pool.give(frame);
         }
     }
+    /// The same where frames of several stacks are mixed: those up to `reach` below.
+    FTRACE_NO_INSTRUMENTATION void give_near(std::uintptr_t at, std::uintptr_t reach,
+                                             frame_pool& pool) noexcept {
+        for (shadow_frame** link = &first_; *link != nullptr;) {
+            shadow_frame* const frame = *link;
+            if (frame->func > at || at - frame->func > reach) {
+                link = &frame->behind;
+                continue;
+            }
+            *link = frame->behind;
+            pool.give(frame);
+        }
+    }
     /// The stack is gone.
     FTRACE_NO_INSTRUMENTATION void give_all(frame_pool& pool) noexcept {
-        give_below(~std::uintptr_t{0}, ~std::uintptr_t{0}, pool);
+        give_below(~std::uintptr_t{0}, pool);
     }
 
 private:
     shadow_frame* first_;
+};
+
+/// The same of fibers' stacks, as many as there may be: in lists by where they lie. Who goes down a
+/// stack again gives back what lies there.
+class passed_elsewhere {
+public:
+    FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame, std::uintptr_t slot) noexcept {
+        list_of(slot / reach).add(frame, slot);
+    }
+    FTRACE_NO_INSTRUMENTATION void give_below(std::uintptr_t at, frame_pool& pool) noexcept {
+        for (const std::uintptr_t key : {at / reach - 1, at / reach})
+            list_of(key).give_near(at, reach, pool);
+    }
+
+private:
+    static constexpr std::uintptr_t reach = other_stacks::reach, lists = 64;
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION passed_frames& list_of(std::uintptr_t key) noexcept {
+        return lists_[(key ^ key / lists ^ key / (lists * lists)) % lists];
+    }
+    passed_frames lists_[lists];
 };
 
 }  // namespace ftrace::inline v0::detail

@@ -108,7 +108,7 @@ public:
         if (__builtin_expect(call.elsewhere, 0)) {
             if (!others_.ready()) return no_room(call);
             collect(at);
-            passed_elsewhere_.give_below(at, other_stacks::reach, frames_);
+            passed_elsewhere_.give_below(at, frames_);
             call.around = others_.around(at, leaving(tell));
             if (call.around == nullptr && others_.begins_signal_stack(at)) {
                 call.begins_signal_stack = true;
@@ -117,7 +117,7 @@ public:
         } else {
             others_.leave_signal_stack(leaving(tell));
             close_own(at, slot, tell);
-            passed_.give_below(at, ~std::uintptr_t{0}, frames_);
+            passed_.give_below(at, frames_);
             call.around = own_;
         }
         if (call.around == nullptr) {
@@ -194,7 +194,10 @@ public:
     FTRACE_NO_INSTRUMENTATION void give_back_later(shadow_frame* frame,
                                                    std::uintptr_t slot) noexcept {
         give_back_data(frame);
-        (frame->elsewhere ? passed_elsewhere_ : passed_).add(frame, slot);
+        if (frame->elsewhere)
+            passed_elsewhere_.add(frame, slot);
+        else
+            passed_.add(frame, slot);
     }
 
     /// The call around one at `slot` for which nothing is hooked.
@@ -377,7 +380,7 @@ private:
     shadow_frame* own_;    // the innermost call on the thread's own stack
     frame_pool frames_;
     passed_frames passed_;
-    passed_frames passed_elsewhere_;
+    passed_elsewhere passed_elsewhere_;
     std::uint64_t overruns_;
     std::uint64_t unreturned_;
     other_stacks others_;
