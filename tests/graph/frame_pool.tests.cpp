@@ -44,6 +44,12 @@ extern "C" FTRACE_NO_INSTRUMENTATION int mprotect(void* address, std::size_t siz
 
 namespace {
 
+detail::shadow_frame* take(detail::frame_pool& pool) {
+    detail::shadow_frame* const frame = pool.first_free_or_new(nullptr);
+    if (frame != nullptr) pool.take_first();
+    return frame;
+}
+
 /// Takes a frame; leaves it at the n-th instruction behind the k-th mprotect(). False: it is done
 /// before.
 FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) bool leaves(detail::frame_pool& pool,
@@ -53,7 +59,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) bool leaves(detail::frame_po
     leave_at = n;
     step_behind = k;
     if (sigsetjmp(out, 1) != 0) return true;
-    (void)pool.take(nullptr);
+    (void)take(pool);
     __writeeflags(__readeflags() & ~trap_flag);
     step_behind = 0;
     return false;
@@ -72,7 +78,7 @@ detail::frame_pool& new_pool() {
 bool has_frames(detail::frame_pool& pool, unsigned count) {
     std::set<const void*> seen;
     for (unsigned i = 0; i < count; ++i) {
-        const detail::shadow_frame* const frame = pool.take(nullptr);
+        const detail::shadow_frame* const frame = take(pool);
         if (frame == nullptr || frame->ret != 0 || !seen.insert(frame).second) return false;
         const auto address = reinterpret_cast<std::uintptr_t>(frame);
         if (block::is_code(address) || !state().blocks.contains(address) ||

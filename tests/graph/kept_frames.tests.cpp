@@ -2,6 +2,7 @@
 #include <ftrace/graph/fgraph.hpp>
 
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -54,6 +55,16 @@ void count(const ftrace_graph_ret& call, fgraph_ops&, ftrace_regs&) noexcept {
     ++ends[static_cast<int>(call.end)];
 }
 long ended(graph_end how) { return ends[static_cast<int>(how)]; }
+
+sigjmp_buf out_of_callback;
+int turn;  // a local one would be lost by the jump
+// Far below: unregister(), called from above, sees that the callbacks are over.
+__attribute__((noinline)) void call_far_below(int times) {
+    char room[16'384];
+    __asm__ volatile("" : : "r"(room) : "memory");
+    for (turn = 0; turn < times; ++turn)
+        if (sigsetjmp(out_of_callback, 1) == 0) program::nests(0);
+}
 
 template <class Child>
 int status_of(Child child) {
@@ -154,6 +165,31 @@ TEST_CASE("kept frames: exceptions after a call that returned take no more memor
         }
     }
     CHECK(blocks_used() - before <= 1);
+}
+
+TEST_CASE("kept frames: callbacks that are left by siglongjmp keep none", "[graph]") {
+    struct sigaction action{}, before;
+    action.sa_handler = [](int) { siglongjmp(out_of_callback, 1); };
+    REQUIRE(::sigaction(SIGUSR1, &action, &before) == 0);
+    const auto leaves_entry = [](const ftrace_graph_ent&, fgraph_ops&, ftrace_regs&) noexcept {
+        ::raise(SIGUSR1);
+        return true;
+    };
+    const auto leaves_end = [](const ftrace_graph_ret&, fgraph_ops&, ftrace_regs&) noexcept {
+        ::raise(SIGUSR1);
+    };
+    fgraph_ops at_entry(leaves_entry, count);
+    fgraph_ops limited(leaves_entry, count, nullptr, {.max_depth = 100});
+    fgraph_ops at_end(nullptr, leaves_end);
+    for (fgraph_ops* const ops : {&at_entry, &limited, &at_end}) {
+        REQUIRE(ops->ops.set_filter("program::nests"));
+        const auto registered = register_ftrace_graph(*ops);
+        REQUIRE(registered);
+        const std::size_t used = detail::shared_graph()->blocks.opened();
+        call_far_below(3000);
+        CHECK(detail::shared_graph()->blocks.opened() - used <= 1);
+    }
+    ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_CASE("kept frames: blocks that cannot be had are not lost", "[graph]") {

@@ -75,6 +75,11 @@ HOOKED_FUNCTION int outer(int x) {
     return sum;
 }
 
+HOOKED_FUNCTION int throws_elsewhere(int x) {
+    to_worker();
+    KEEP(x);
+    throw x;
+}
 HOOKED_FUNCTION int waits(int x) {
     to_worker();
     KEEP(x);
@@ -267,4 +272,62 @@ TEST_CASE("moving fibers: a call ends while its first thread's shadow stack pass
     CHECK(right_results == static_cast<int>(used) + 1);
     CHECK(ended(graph_end::returned) == used + 1);
     CHECK(all_ends() == ended(graph_end::returned));
+}
+
+namespace {
+
+std::atomic<int> caught_elsewhere;
+void throws_for_ever() {
+    for (;;) {
+        try {
+            hooked::throws_elsewhere(1);
+        } catch (int) {
+            ++caught_elsewhere;
+        }
+        plain::to_worker();
+    }
+}
+
+}  // namespace
+
+TEST_CASE("moving fibers: calls that exceptions end on another thread leave nothing behind",
+          "[graph]") {
+    if (sanitizer_knows_no_fibers()) return;
+    for (auto& each : ends) each = 0;
+    caught_elsewhere = 0;
+    fgraph_ops counts(nullptr,
+                      [](const ftrace_graph_ret& call, fgraph_ops&, ftrace_regs&) noexcept {
+                          ++ends[static_cast<std::size_t>(call.end)];
+                      });
+    REQUIRE(counts.ops.set_filter("hooked::throws_elsewhere"));
+    const auto on = register_ftrace_graph(counts);
+    REQUIRE(on);
+    const std::size_t before = detail::shared_graph()->blocks.opened();
+
+    // Begins each call here, and throws out of it there.
+    constexpr int calls = 5000;
+    static moving_fiber thrower;
+    thrower.start(throws_for_ever);
+    std::atomic<bool> there{false}, stop{false};
+    std::thread other([&] {
+        while (!stop) {
+            if (!there) {
+                std::this_thread::yield();
+                continue;
+            }
+            resume(thrower);
+            there = false;
+        }
+    });
+    for (int i = 0; i < calls; ++i) {
+        resume(thrower);
+        there = true;
+        while (there) std::this_thread::yield();
+    }
+    stop = true;
+    other.join();
+    CHECK(caught_elsewhere == calls);
+    CHECK(ended(graph_end::exception) == calls);
+    CHECK(all_ends() == calls);
+    CHECK(detail::shared_graph()->blocks.opened() - before <= 2);
 }

@@ -137,19 +137,23 @@ FTRACE_NO_INSTRUMENTATION __attribute__((noinline)) inline void end_told_call(
         owner->close_inside(frame, tells_of_left{state, *owner});
         const std::uintptr_t slot = frame->claim();
         if (slot == shadow_frame::unused) return;
-        owner->take_out(frame, slot);
         if (!returns) owner->count_unreturned();
+        // A callback may be left by siglongjmp(): the next event finds the frame in its list, told of.
+        frame->release();
         tell_all(state, *owner, *frame, end, regs);
+        owner->take_out(frame, slot);
         if (returns)
             owner->give_back(frame);
         else
             owner->give_back_later(frame, slot);
     } else if (shadow_stack* const mine = stack_of_thread(state, thread)) {
-        // A fiber's call, which began on another thread. That one collects the frame. One that an
-        // unwinder goes on to read is lost.
+        // A fiber's call, which began on another thread. That one collects the frame.
         if (frame->claim() == shadow_frame::unused) return;
         tell_all(state, *mine, *frame, end, regs);
-        if (returns) frame->release();
+        if (returns)
+            frame->release();
+        else
+            mine->release_later(frame);
     }
 }
 

@@ -13,19 +13,17 @@ class frame_pool {
 public:
     FTRACE_NO_INSTRUMENTATION void take_from(block_pool& blocks) noexcept { blocks_ = &blocks; }
 
-    /// The one that was given back last, which stays free; or null.
+    /// The frame that was given back last, which stays free; or null.
     [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* first_free() const noexcept { return free_; }
-    /// Takes that one.
-    FTRACE_STUB_INLINE void take_first(const shadow_frame* free) noexcept { free_ = free->behind; }
-    /// Any; nullptr: no memory.
-    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame* take(shadow_stack* owner) noexcept {
-        if (shadow_frame* const free = first_free()) {
-            take_first(free);
-            return free;
-        }
-        if (fresh_.empty() && !blocks_->open(owner, fresh_)) return nullptr;
-        return fresh_.take();
+    /// The same; one that was never used, if there is none. nullptr: no memory.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame* first_free_or_new(
+        shadow_stack* owner) noexcept {
+        if (free_ == nullptr && !(fresh_.empty() && !blocks_->open(owner, fresh_)))
+            give(fresh_.take());
+        return free_;
     }
+    /// Takes first_free().
+    FTRACE_STUB_INLINE void take_first() noexcept { free_ = free_->behind; }
     FTRACE_STUB_INLINE void give(shadow_frame* frame) noexcept {
         __atomic_store_n(&frame->slot, shadow_frame::unused, __ATOMIC_RELAXED);
         frame->behind = free_;

@@ -146,7 +146,7 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline void hook_call(
     }
     shadow_stack* const stack = graph_state::existing(*thread);
     const bool nested = stack != nullptr && stack->is_nested(slot);
-    shadow_frame* const frame = nested ? stack->next_nested() : nullptr;
+    shadow_frame* const frame = nested ? stack->free_frame() : nullptr;
     if (__builtin_expect(frame == nullptr, 0)) return hook_call_otherwise(ops, func, slot, regs);
     const shadow_frame* const around = stack->innermost();
     const std::uint32_t depth = around == nullptr ? 0 : around->depth + 1u;
@@ -201,9 +201,9 @@ FTRACE_NO_INSTRUMENTATION __attribute__((always_inline)) inline bool end_nested(
     const bool innermost = stack->innermost() == frame;
     if (__builtin_expect(innermost, 1)) {
         const int saved = *thread->program_errno;
-        stack->take_out_innermost();
+        stack->close_innermost();
         tell_of_return(*state, *stack, *frame, regs);
-        stack->give_back(frame);
+        stack->give_back_innermost();
         *thread->program_errno = saved;
     }
     leave_section(*thread, section);

@@ -1,6 +1,7 @@
 // Frames of calls that have ended, but whose return address may still be read.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <ftrace/core/config.hpp>
 #include <ftrace/graph/frame_pool.hpp>
@@ -72,6 +73,44 @@ private:
         return lists_[(key ^ key / lists ^ key / (lists * lists)) % lists];
     }
     passed_frames lists_[lists];
+};
+
+/// Frames of other threads' shadow stacks, which an exception has passed here. An unwinder goes on to
+/// the next frame at once, so that only signal handlers come in between, whose exceptions pass others:
+/// the last few are kept, more than handlers nest.
+class passed_foreign {
+public:
+    FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame) noexcept {
+        shadow_frame* const before = last_[next_];
+        last_[next_] = frame;
+        next_ = (next_ + 1) % size;
+        if (before != nullptr) before->release();
+    }
+    FTRACE_NO_INSTRUMENTATION void release_all() noexcept {
+        for (shadow_frame*& frame : last_) {
+            if (frame != nullptr) frame->release();
+            frame = nullptr;
+        }
+    }
+
+private:
+    static constexpr std::size_t size = 32;
+    shadow_frame* last_[size];
+    std::size_t next_;
+};
+
+/// All that one thread keeps.
+struct passed_here {
+    passed_frames own;           ///< of the thread's own stack
+    passed_elsewhere elsewhere;  ///< of other stacks
+    passed_foreign foreign;      ///< of other threads' shadow stacks
+
+    FTRACE_NO_INSTRUMENTATION void add(shadow_frame* frame, std::uintptr_t slot) noexcept {
+        if (frame->elsewhere)
+            elsewhere.add(frame, slot);
+        else
+            own.add(frame, slot);
+    }
 };
 
 }  // namespace ftrace::inline v0::detail

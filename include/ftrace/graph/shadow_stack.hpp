@@ -38,7 +38,7 @@ public:
     struct arrival {
         std::uintptr_t* slot;
         std::uintptr_t ret;  ///< what lies there: the caller, or the trampoline of a call around it
-        shadow_frame* frame;  ///< the one it would use, or null: no room
+        shadow_frame* frame;  ///< the one it would use, still free; or null: no room
         shadow_frame* around;
         std::uint32_t depth;
         bool elsewhere;            ///< not on the thread's own stack
@@ -54,7 +54,8 @@ public:
         end_thread(tell);
         end_rounds = 0;
         others_.forget_last();
-        passed_.give_all(frames_);
+        passed_.own.give_all(frames_);
+        passed_.foreign.release_all();
         frames_.take_from(blocks);
         stack_ = {stack.end, stack.end};
         may_be_own_ = stack;
@@ -79,10 +80,10 @@ public:
         const std::uintptr_t at = address(slot);
         // Of an ended call the slot is no address.
         return (own_ == nullptr || own_->slot > at) && on_own_stack(at) &&
-               !passed_.waits_below(at) && !others_.signal_stack_is_in_use();
+               !passed_.own.waits_below(at) && !others_.signal_stack_is_in_use();
     }
-    /// Its frame, if one is at hand; or null. Changes nothing: push_nested() does.
-    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* next_nested() const noexcept {
+    /// A free frame, if one is at hand; or null.
+    [[nodiscard]] FTRACE_STUB_INLINE shadow_frame* free_frame() const noexcept {
         return frames_.first_free();
     }
     /// The innermost call on the thread's own stack, or null.
@@ -91,7 +92,7 @@ public:
                                         std::uintptr_t ret, std::uint32_t depth,
                                         std::uintptr_t func, std::uint32_t ticket,
                                         void* data) noexcept {
-        frames_.take_first(frame);
+        frames_.take_first();
         fill({slot, ret, frame, own_, depth, false, false}, func, ticket, data);
         own_ = frame;
         __atomic_store_n(slot, frame->trampoline(), __ATOMIC_RELEASE);
@@ -108,7 +109,7 @@ public:
         if (__builtin_expect(call.elsewhere, 0)) {
             if (!others_.ready()) return no_room(call);
             collect(at);
-            passed_elsewhere_.give_below(at, frames_);
+            passed_.elsewhere.give_below(at, frames_);
             call.around = others_.around(at, leaving(tell));
             if (call.around == nullptr && others_.begins_signal_stack(at)) {
                 call.begins_signal_stack = true;
@@ -117,14 +118,14 @@ public:
         } else {
             others_.leave_signal_stack(leaving(tell));
             close_own(at, slot, tell);
-            passed_.give_below(at, frames_);
+            passed_.own.give_below(at, frames_);
             call.around = own_;
         }
         if (call.around == nullptr) {
-            call.frame = frames_.take(this);
+            call.frame = frames_.first_free_or_new(this);
         } else if (call.around->where() != at) {
             call.depth = call.around->depth + 1u;
-            call.frame = frames_.take(this);
+            call.frame = frames_.first_free_or_new(this);
         } else {
             join_chain(call, tell);
         }
@@ -134,6 +135,7 @@ public:
     /// Hooks the call. `data`: of the ops with this ticket.
     FTRACE_NO_INSTRUMENTATION void push(const arrival& call, std::uintptr_t func,
                                         std::uint32_t ticket, void* data) noexcept {
+        frames_.take_first();
         fill(call, func, ticket, data);
         if (call.elsewhere)
             others_.add(call.frame, call.begins_signal_stack);
@@ -143,7 +145,6 @@ public:
     }
     FTRACE_NO_INSTRUMENTATION void cancel(const arrival& call) noexcept {
         if (*call.slot != call.ret) *call.slot = call.ret;  // it had taken another call's place
-        frames_.give(call.frame);
     }
 
     /// One more fgraph_ops for a call that is hooked. false: no room.
@@ -159,8 +160,16 @@ public:
         return true;
     }
 
-    /// innermost() ends by a return. Then give_back() it.
-    FTRACE_STUB_INLINE void take_out_innermost() noexcept { own_ = own_->around; }
+    /// innermost() ends by a return, and is told of once: by who calls this, which may be left before
+    /// give_back_innermost(). Then the next event finds the frame.
+    FTRACE_STUB_INLINE void close_innermost() noexcept {
+        __atomic_store_n(&own_->slot, shadow_frame::unused, __ATOMIC_RELAXED);
+    }
+    FTRACE_STUB_INLINE void give_back_innermost() noexcept {
+        shadow_frame* const frame = own_;
+        __atomic_store_n(&own_, frame->around, __ATOMIC_RELEASE);
+        give_back(frame);
+    }
     /// A hooked call ends, on its own thread: those inside it were left before. Then take_out() and
     /// give_back() it.
     template <class Tell>
@@ -194,10 +203,13 @@ public:
     FTRACE_NO_INSTRUMENTATION void give_back_later(shadow_frame* frame,
                                                    std::uintptr_t slot) noexcept {
         give_back_data(frame);
-        if (frame->elsewhere)
-            passed_elsewhere_.add(frame, slot);
-        else
-            passed_.add(frame, slot);
+        passed_.add(frame, slot);
+    }
+
+    /// Another thread's frame, whose call an exception ended here: that thread collects it when no
+    /// unwinder reads it any more.
+    FTRACE_NO_INSTRUMENTATION void release_later(shadow_frame* frame) noexcept {
+        passed_.foreign.add(frame);
     }
 
     /// The call around one at `slot` for which nothing is hooked.
@@ -224,9 +236,7 @@ public:
         return __atomic_load_n(&unreturned_, __ATOMIC_RELAXED);
     }
     FTRACE_NO_INSTRUMENTATION void count_unreturned() noexcept { ++unreturned_; }
-
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION data_pool& data() noexcept { return data_; }
-
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION thread_data& kept() noexcept { return kept_; }
 
     shadow_stack* next = nullptr;  ///< of all in the process
@@ -315,7 +325,7 @@ private:
             call.around = before->around;
             leave(before, graph_end::tail_call, tell);
         }
-        call.frame = frames_.take(this);
+        call.frame = frames_.first_free_or_new(this);
     }
 
     template <class Tell>
@@ -379,8 +389,7 @@ private:
     std::uintptr_t hole_;  // no part of the own stack is below
     shadow_frame* own_;    // the innermost call on the thread's own stack
     frame_pool frames_;
-    passed_frames passed_;
-    passed_elsewhere passed_elsewhere_;
+    passed_here passed_;
     std::uint64_t overruns_;
     std::uint64_t unreturned_;
     other_stacks others_;
