@@ -34,8 +34,8 @@
 
 byte text[BYTES];
 bool several_nops = true; /* the old version is one nop a byte */
-byte current = 0;             /* the version before the change that is going on; the new one is current + 1 */
-bool published = false;      /* the batch is published */
+byte current = 0;         /* the version before the change that is going on; the new one is current + 1 */
+bool published = false;   /* the batch, to the handler */
 bool decided = false;
 byte handlers = 0;
 byte finished = 0;        /* every thread that enters the site runs at least this version */

@@ -44,6 +44,8 @@ FTRACE_GENERAL_REGS_ONLY FTRACE_NOTRACE inline void on_integer_call(unsigned lon
                                                                     ftrace_ops& op,
                                                                     integer_regs&) noexcept {
     auto& mine = *static_cast<seen*>(op.private_data);
+    auto* const state = reinterpret_cast<const std::uint64_t*>(&mine.state);
+    if (__atomic_load_n(state, __ATOMIC_RELAXED) != seen::alive) __builtin_trap();  // too late
     auto* const counter = reinterpret_cast<std::uint64_t*>(&mine.entries);
     __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
 }
@@ -163,11 +165,15 @@ FTRACE_NOTRACE inline void change_text(std::uint64_t own_seed) {
     }
 }
 
+/// Held while everything is off, and by who counts callbacks.
+inline std::mutex switched;
+
 /// Switches everything off and on.
 FTRACE_NOTRACE inline void switch_all(std::uint64_t own_seed) {
     random_numbers random(own_seed);
     while (!stopping) {
         pause_for(2000 + random.below(20'000));
+        const std::lock_guard locked(switched);
         (void)succeeded(set_enabled(false), "set_enabled(false)");
         pause_for(random.below(500));
         while (!succeeded(set_enabled(true), "set_enabled(true)")) pause_for(100);
@@ -211,11 +217,13 @@ FTRACE_NOTRACE inline void load_library(std::uint64_t own_seed, const std::strin
             (void)succeeded(op.set_filter_ip(call(n)), "a library's function");
             auto handle = register_ftrace_function(op);
             if (succeeded(handle, "register for a library")) {
-                const std::uint64_t before = (*counted).entries;
-                call(n);
-                // Unless everything is switched off.
-                if ((*counted).entries < before)
-                    fail("callbacks of a library's function went back");
+                {
+                    const std::lock_guard locked(switched);
+                    const std::uint64_t before = (*counted).entries;
+                    call(n);
+                    if ((*counted).entries != before + 1)
+                        fail("a library's function was called without its callback");
+                }
                 // The library may go first.
                 if (!random.once_in(2))
                     (void)succeeded(handle.value().unregister(), "unregister in a library");

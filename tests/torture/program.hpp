@@ -18,7 +18,7 @@
 
 namespace torture {
 
-/// work<0> to work<count - 1>; with those they call, 3,200 sites.
+/// work<0> to work<count - 1>; with those they call, 4,000 sites.
 constexpr int count = 2400;
 inline constexpr auto table = make_table(std::make_integer_sequence<int, count>());
 

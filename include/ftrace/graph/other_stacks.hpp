@@ -59,6 +59,13 @@ public:
         return outer->where() - slot <= reach ? outer : nullptr;
     }
 
+    /// Which of `lists` lists keeps frames that lie at key_of() their slots. Stacks are often laid out at
+    /// distances of powers of two.
+    [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t list_for(
+        std::uintptr_t key, std::uintptr_t lists) noexcept {
+        return (key ^ key / lists ^ key / (lists * lists)) % lists;
+    }
+
     /// Another thread has the lists now.
     FTRACE_NO_INSTRUMENTATION void forget_last() noexcept {
         last_ = on_signal_stack_ = nullptr;
@@ -160,8 +167,7 @@ private:
     }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION shadow_frame*& list_of(
         std::uintptr_t key) const noexcept {
-        // Stacks are often laid out at distances of powers of two.
-        return lists_[(key ^ key / lists ^ key / (lists * lists)) % lists];
+        return lists_[list_for(key, lists)];
     }
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION static bool holds(const shadow_frame* frame,
                                                               std::uintptr_t slot) noexcept {

@@ -70,7 +70,7 @@ public:
 private:
     static constexpr std::uintptr_t reach = other_stacks::reach, lists = 64;
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION passed_frames& list_of(std::uintptr_t key) noexcept {
-        return lists_[(key ^ key / lists ^ key / (lists * lists)) % lists];
+        return lists_[other_stacks::list_for(key, lists)];
     }
     passed_frames lists_[lists];
 };
