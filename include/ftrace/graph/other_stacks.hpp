@@ -59,11 +59,11 @@ public:
         return outer->where() - slot <= reach ? outer : nullptr;
     }
 
-    /// Which of `lists` lists keeps frames that lie at key_of() their slots. Stacks are often laid out at
+    /// Which of `count` lists keeps frames that lie at key_of() their slots. Stacks are often laid out at
     /// distances of powers of two.
     [[nodiscard]] FTRACE_NO_INSTRUMENTATION static std::uintptr_t list_for(
-        std::uintptr_t key, std::uintptr_t lists) noexcept {
-        return (key ^ key / lists ^ key / (lists * lists)) % lists;
+        std::uintptr_t key, std::uintptr_t count) noexcept {
+        return (key ^ key / count ^ key / (count * count)) % count;
     }
 
     /// Another thread has the lists now.
